@@ -1,0 +1,1 @@
+"""Reading LiFePO4 battery packs; knows nothing of Home Assistant."""

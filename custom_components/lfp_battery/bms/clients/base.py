@@ -1,0 +1,45 @@
+"""What Home Assistant (or the command line) sees of a battery behind a link, whatever the protocol."""
+
+from collections.abc import Collection, Mapping
+from typing import Protocol
+
+from ..errors import LinkError
+from ..model import BankState, CycleReport, PackState, PollReport
+
+
+class ClientListener(Protocol):
+    """Told what a client learns, from the event loop, as it learns it."""
+
+    def pack_polled(self, report: PollReport[PackState]) -> None:
+        """A pack answered, fell silent or came back; also for an address not seen before."""
+
+    def bank_polled(self, report: PollReport[BankState]) -> None:
+        """The bank itself reported."""
+
+    def cycle_finished(self, report: CycleReport) -> None:
+        """One round is done."""
+
+    def link_changed(self, error: LinkError | None) -> None:
+        """The link went away (once, with the reason) or is back (None)."""
+
+
+class BatteryClient(Protocol):
+    """One link and the packs behind it."""
+
+    async def run(self) -> None:
+        """Open the link and keep reading until cancelled; closes the link on the way out."""
+
+    async def read(self, address: int) -> PollReport[PackState]:
+        """Read this pack next and return what came of it; raises LinkError when the link is down."""
+
+    def set_polling(self, enabled: bool) -> None:
+        """Whether anything is sent of the client's own accord; `read` works either way."""
+
+    def set_skipped(self, addresses: Collection[int]) -> None:
+        """Packs that must cost no time on the bus."""
+
+    def forget(self, address: int) -> None:
+        """Drop a pack; it counts as new if it ever answers again."""
+
+    def diagnostics(self) -> Mapping[str, object]:
+        """Counters and the last raw frames, without any that hold a serial number."""

@@ -1,0 +1,62 @@
+"""What can go wrong below Home Assistant, one exception a layer.
+
+A transport raises `LinkError` and nothing else, a protocol `FrameError` or `RefusedError`. Silence is not an error:
+what was not received is None.
+"""
+
+from enum import StrEnum
+
+
+class BmsError(Exception):
+    """Root of everything that this package raises on purpose."""
+
+
+class LinkProblem(StrEnum):
+    """Why a link cannot be used; each has its own message for the owner."""
+
+    MISSING = "missing"
+    PERMISSION = "permission"
+    BUSY = "busy"
+    UNREACHABLE = "unreachable"
+    BAD_ADDRESS = "bad_address"
+    CREDENTIALS = "credentials"
+    LOST = "lost"
+    FAILED = "failed"
+
+
+class LinkError(BmsError):
+    """The port, bus or connection cannot be opened, or went away."""
+
+    def __init__(self, problem: LinkProblem, detail: str = "") -> None:
+        """Keep the kind of problem; `detail` is for logs only and never holds a credential."""
+        super().__init__(f"{problem}: {detail}" if detail else problem.value)
+        self.problem = problem
+        self.detail = detail
+
+
+class FrameError(BmsError):
+    """Bytes that are not a valid message of the protocol they were read as."""
+
+    def __init__(self, reason: str, *, dialect: str | None = None) -> None:
+        """`dialect` names a foreign protocol when the bytes are recognised as one of its messages."""
+        super().__init__(reason)
+        self.dialect = dialect
+
+
+class Refusal(StrEnum):
+    """What a battery means by refusing."""
+
+    UNSUPPORTED = "unsupported"
+    DAMAGED = "damaged"
+    AWAY = "away"
+    OTHER = "other"
+
+
+class RefusedError(BmsError):
+    """The battery answered with an error code."""
+
+    def __init__(self, reason: str, *, code: int, refusal: Refusal) -> None:
+        """`code` as on the wire; `refusal` tells whether to retry, to wait or never to ask again."""
+        super().__init__(reason)
+        self.code = code
+        self.refusal = refusal

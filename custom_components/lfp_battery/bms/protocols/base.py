@@ -1,0 +1,122 @@
+"""What a protocol module offers: how to split, ask, recognise and decode. No I/O, no clock, no state between answers."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar, Protocol
+
+from ..model import BankState, Identity, PackState
+
+
+class Integrity(Enum):
+    """What protects an answer on the wire, and so how much a single surprising answer may be believed."""
+
+    CRC = "crc"
+    ADDITIVE = "additive"
+    NONE = "none"
+
+
+class Cadence(Enum):
+    """How often a poll is due."""
+
+    CYCLE = "cycle"  # every cycle
+    ROTATION = "rotation"  # a sixth of the packs a cycle
+    ONCE = "once"  # when a pack is first seen or comes back
+
+
+class Scope(Enum):
+    """Whether a poll asks one pack or speaks for all of them."""
+
+    PACK = "pack"
+    BANK = "bank"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How a bus of this protocol wants to be treated, in seconds; the source is named where it is filled in."""
+
+    first_byte: float  # silence after a request that means "no answer"
+    gap: float  # silence within an answer that means "cut off"; a fallback, content decides
+    answer: float  # the longest that a whole answer may take
+    pause: float  # between an answer and the next request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poll:
+    """One question of the cycle."""
+
+    name: str
+    cadence: Cadence
+    scope: Scope = Scope.PACK
+    request: Callable[[int], bytes]  # address -> bytes on the wire
+    essential: bool = False  # a pack that does not answer this one is silent
+    private: bool = False  # the answer holds a serial number: kept out of diagnostics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One question of discovery, cheap and harmless to a stranger."""
+
+    name: str
+    address: int
+    request: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What one message says: fragments of states (everything else None), identities, and the rest as plain values."""
+
+    packs: Mapping[int, PackState] = field(default_factory=dict)
+    bank: BankState | None = None
+    identities: Mapping[int, Identity] = field(default_factory=dict)
+    info: Mapping[str, object] = field(default_factory=dict)  # settings, versions, words nobody can name
+
+
+class Splitter(Protocol):
+    """Cuts a stream into frames by their content; holds the bytes of one exchange and nothing else."""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take bytes as they came; return the frames that are now complete, damaged ones included."""
+
+    @property
+    def pending(self) -> int | None:
+        """Bytes that the frame under way still lacks; None when no frame has begun, 1 when its length is not known yet."""
+
+    @property
+    def noise(self) -> int:
+        """Bytes seen so far that belong to no frame."""
+
+
+class PolledProtocol(ABC):
+    """A protocol in which one master asks and packs answer."""
+
+    name: ClassVar[str]
+    integrity: ClassVar[Integrity]
+    speeds: ClassVar[tuple[int, ...]]  # baud, likeliest first
+    timing: ClassVar[Timing]
+    polls: ClassVar[tuple[Poll, ...]]
+    probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
+    address_groups: ClassVar[
+        tuple[tuple[int, ...], ...]
+    ]  # each group begins with its master; the first is the usual one
+
+    @abstractmethod
+    def splitter(self, request: bytes | None = None) -> Splitter:
+        """A new splitter, for the answer to `request` or for overheard traffic."""
+
+    @abstractmethod
+    def is_answer(self, request: bytes, frame: bytes) -> bool:
+        """Whether a frame can be the answer to this request; never raises. A damaged frame is not."""
+
+    @abstractmethod
+    def is_request(self, frame: bytes) -> bool:
+        """Whether a frame is a master's question, intact; never raises."""
+
+    @abstractmethod
+    def decode(self, request: bytes | None, frame: bytes) -> Decoded:
+        """Decode one answer.
+
+        Raises FrameError for anything malformed and RefusedError for an error code, and nothing else, whatever the
+        bytes are.
+        """
