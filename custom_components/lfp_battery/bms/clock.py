@@ -7,6 +7,7 @@ due, in order.
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 import heapq
 from itertools import count
 import time
@@ -66,13 +67,18 @@ class SystemClock:
         return bool(done)
 
 
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class _Due:
     """A call in a driven clock's queue."""
 
     __slots__ = ("callback", "when")
 
     def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self.when = when
+        self.when = when  # monotonic seconds
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
@@ -114,7 +120,7 @@ class DrivenClock:
             await asyncio.sleep(0)
             return
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handle = self.call_later(delay, lambda: woken.done() or woken.set_result(None))
+        handle = self.call_later(delay, partial(_resolve, woken))
         try:
             await woken
         finally:
@@ -125,7 +131,7 @@ class DrivenClock:
         if future.done():
             return True
         expired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        handle = self.call_later(timeout, lambda: expired.done() or expired.set_result(None))
+        handle = self.call_later(timeout, partial(_resolve, expired))
         try:
             await asyncio.wait((future, expired), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -207,7 +207,7 @@ class PollReport[StateT: BatteryState]:
     """
 
     address: int
-    state: StateT | None  # None: nothing was ever received, or everything has gone stale
+    state: StateT | None  # the last one received, also when the pack is silent now; None: nothing was ever received
     identity: Identity | None = None
     online: bool = False  # answered within the last three cycles, on a link that is up
     received: float | None = None  # Clock.monotonic() of the last answer

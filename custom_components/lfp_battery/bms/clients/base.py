@@ -32,6 +32,9 @@ class BatteryClient(Protocol):
     async def read(self, address: int) -> PollReport[PackState]:
         """Read this pack next and return what came of it; raises LinkError when the link is down."""
 
+    async def read_bank(self) -> PollReport[BankState] | None:
+        """Read next what the bank says of itself; None where the protocol has nothing of the kind."""
+
     def set_polling(self, enabled: bool) -> None:
         """Whether anything is sent of the client's own accord; `read` works either way."""
 
