@@ -3,10 +3,27 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+import logging
+from typing import Any
 
+from .clients.dialogue import Dialogue, Exchange
 from .clock import Clock
+from .errors import FrameError, RefusedError
 from .model import BankState, Identity, PackState
+from .protocols import POLLED
+from .protocols.base import Cadence, Decoded, Poll, PolledProtocol, Scope
 from .transports import ByteTransport
+
+_LOGGER = logging.getLogger(__name__)
+
+# Silence that is needed before the first byte is sent, and the longest that noise may extend it, in seconds
+# (design decision 5).
+_QUIET = 2.0
+_LONGEST_LISTEN = 10.0
+# After so many neighbours without an answer the rest of a group is taken for empty (pylon-rs485.md section 9).
+_EMPTY_NEIGHBOURS = 3
+# Share of the progress bar for listening and probing; reading what was found fills the rest.
+_LISTENED, _PROBED = 0.1, 0.6
 
 
 class Stage(StrEnum):
@@ -65,6 +82,15 @@ class ScanReport:
     damaged: int = 0  # frames that failed their check
 
 
+class _OtherMaster(Exception):
+    """Somebody else asks questions on this line."""
+
+    def __init__(self, protocol: str | None, baudrate: int) -> None:
+        super().__init__(protocol)
+        self.protocol = protocol
+        self.baudrate = baudrate
+
+
 async def scan(
     open_line: Callable[[int], ByteTransport],
     *,
@@ -75,7 +101,225 @@ async def scan(
 ) -> ScanReport:
     """Scan a line; `open_line` makes a closed transport for a speed. Leaves it closed.
 
+    Nothing is sent before two seconds of silence, nothing after a question that was not ours, and never a command
+    that changes anything. `protocols` (names of the registry) and `speeds` (baud) narrow the search.
+
     Raises:
         LinkError: the line cannot be opened, or went away.
     """
-    raise NotImplementedError
+    wanted = [POLLED[name] for name in protocols or POLLED]
+    return await _Scan(open_line, clock, wanted, speeds, on_progress or (lambda _: None)).run()
+
+
+class _Scan:
+    """One scan under way: the line at the speed being tried, and what was heard so far."""
+
+    def __init__(
+        self,
+        open_line: Callable[[int], ByteTransport],
+        clock: Clock,
+        protocols: list[PolledProtocol],
+        speeds: Sequence[int] | None,
+        on_progress: Callable[[Progress], None],
+    ) -> None:
+        self._open_line = open_line
+        self._clock = clock
+        self._protocols = protocols
+        self._tell = on_progress
+        order = speeds or dict.fromkeys(speed for protocol in protocols for speed in protocol.speeds)
+        self._speeds = tuple(order)
+        self._answers = self._damaged = self._noise = 0
+        self._echoed = False
+        self._dialect: str | None = None
+        self._unreadable: tuple[str, int] | None = None  # protocol and speed of something that answers
+
+    async def run(self) -> ScanReport:
+        """Listen, then probe."""
+        try:
+            if await self._listen() is Outcome.NOISE:
+                return self._report(Outcome.NOISE)
+            for index, speed in enumerate(self._speeds):
+                if (report := await self._try_speed(index, speed)) is not None:
+                    return report
+        except _OtherMaster as err:
+            return self._report(Outcome.OTHER_MASTER, protocol=err.protocol, baudrate=err.baudrate)
+        return self._nothing_readable()
+
+    def _nothing_readable(self) -> ScanReport:
+        if self._unreadable is not None:
+            protocol, speed = self._unreadable
+            return self._report(Outcome.UNREADABLE, protocol=protocol, baudrate=speed)
+        if self._dialect is not None:
+            return self._report(Outcome.OTHER_PROTOCOL, dialect=self._dialect)
+        if self._damaged or self._noise:
+            return self._report(Outcome.NOISE)
+        return self._report(Outcome.ECHO if self._echoed else Outcome.NOTHING)
+
+    def _report(self, outcome: Outcome, **found: Any) -> ScanReport:
+        return ScanReport(outcome=outcome, answers=self._answers, damaged=self._damaged, **found)
+
+    # --- listening ---------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> Outcome | None:
+        """Wait for silence; NOISE when something talks that no speed makes sense of."""
+        self._tell(Progress(stage=Stage.LISTENING, fraction=0.0))
+        started = self._clock.monotonic()
+        if not await self._hear(self._speeds[0], _QUIET):
+            return None
+        # noise: a slow inverter, or one at another speed, looks just like it
+        others = (*self._speeds[1:], self._speeds[0])
+        heard_again = False
+        for number, speed in enumerate(others):
+            left = _LONGEST_LISTEN - (self._clock.monotonic() - started)
+            self._tell(Progress(stage=Stage.LISTENING, fraction=_LISTENED * number / len(others), baudrate=speed))
+            heard_again |= await self._hear(speed, max(left / (len(others) - number), _QUIET))
+        return Outcome.NOISE if heard_again else None
+
+    async def _hear(self, speed: int, seconds: float) -> bool:
+        """Listen at one speed; whether there was anything. Raises when it makes sense."""
+        transport = self._open_line(speed)
+        splitters = [(protocol, protocol.splitter()) for protocol in self._protocols]
+        heard = False
+        await transport.open()
+        try:
+            until = self._clock.monotonic() + seconds
+            while (left := until - self._clock.monotonic()) > 0:
+                if not (data := await transport.receive(left)):
+                    continue
+                heard = True
+                for protocol, splitter in splitters:
+                    for frame in splitter.feed(data):
+                        if self._makes_sense(protocol, frame):
+                            raise _OtherMaster(protocol.name, speed)
+        finally:
+            await transport.close()
+        return heard
+
+    def _makes_sense(self, protocol: PolledProtocol, frame: bytes) -> bool:
+        """Whether an overheard frame is intact: a question, or the answer to one; both mean that somebody asks."""
+        if protocol.is_request(frame):
+            return True
+        try:
+            protocol.decode(None, frame)
+        except RefusedError:
+            return True
+        except FrameError as err:
+            self._dialect = err.dialect or self._dialect
+            return err.dialect is not None
+        return True
+
+    # --- probing -----------------------------------------------------------------------------------------------------
+
+    async def _try_speed(self, index: int, speed: int) -> ScanReport | None:
+        transport = self._open_line(speed)
+        await transport.open()
+        try:
+            dialogue = Dialogue(transport, self._clock)
+            probes = [(protocol, probe) for protocol in self._protocols for probe in protocol.probes]
+            answering: dict[str, PolledProtocol] = {}
+            for number, (protocol, probe) in enumerate(probes):
+                if protocol.name in answering:
+                    continue
+                done = (index + number / len(probes)) / len(self._speeds)
+                self._tell(
+                    Progress(
+                        stage=Stage.PROBING,
+                        fraction=_LISTENED + (_PROBED - _LISTENED) * done,
+                        protocol=protocol.name,
+                        baudrate=speed,
+                        address=probe.address,
+                    )
+                )
+                exchange = await self._ask(dialogue, protocol, probe.request, speed)
+                if exchange.frame is None:
+                    continue
+                answering[protocol.name] = protocol
+                if (report := await self._read(dialogue, protocol, probe.address, speed)) is not None:
+                    return report
+                self._unreadable = self._unreadable or (protocol.name, speed)
+        finally:
+            await transport.close()
+        return None
+
+    async def _ask(self, dialogue: Dialogue, protocol: PolledProtocol, request: bytes, speed: int) -> Exchange:
+        exchange = await dialogue.ask(protocol, request)
+        _LOGGER.debug("scan %d baud %s: %s", speed, protocol.name, exchange)
+        self._answers += exchange.frame is not None
+        self._damaged += exchange.damaged
+        self._noise += exchange.noise
+        self._echoed |= exchange.echoed
+        self._dialect = exchange.dialect or self._dialect
+        if exchange.foreign:
+            raise _OtherMaster(protocol.name, speed)
+        return exchange
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    async def _read(self, dialogue: Dialogue, protocol: PolledProtocol, address: int, speed: int) -> ScanReport | None:
+        """Read everything behind a line that answered; None when nothing of it can be read."""
+        essential = next(poll for poll in protocol.polls if poll.essential)
+        if essential.scope is Scope.BANK:
+            return await self._read_bank(dialogue, protocol, essential, address, speed)
+        packs: list[FoundPack] = []
+        for group in protocol.address_groups:
+            silent = 0
+            for place, candidate in enumerate(group):
+                self._tell(
+                    Progress(
+                        stage=Stage.READING,
+                        fraction=_PROBED + (1 - _PROBED) * place / len(group),
+                        protocol=protocol.name,
+                        baudrate=speed,
+                        address=candidate,
+                    )
+                )
+                if (pack := await self._read_pack(dialogue, protocol, essential, candidate, speed)) is not None:
+                    packs.append(pack)
+                    silent = 0
+                    continue
+                silent += 1
+                # a group without its master is not there
+                if silent >= _EMPTY_NEIGHBOURS or (place == 0 and candidate != address):
+                    break
+        if not packs:
+            return None
+        return self._report(Outcome.FOUND, protocol=protocol.name, baudrate=speed, packs=tuple(packs))
+
+    async def _read_pack(
+        self, dialogue: Dialogue, protocol: PolledProtocol, essential: Poll, address: int, speed: int
+    ) -> FoundPack | None:
+        exchange = await self._ask(dialogue, protocol, essential.request(address), speed)
+        if exchange.damaged and exchange.decoded is None:
+            exchange = await self._ask(dialogue, protocol, essential.request(address), speed)
+        if exchange.decoded is None or (state := exchange.decoded.packs.get(address)) is None:
+            return None
+        identity = await self._identity(dialogue, protocol, address, speed, exchange.decoded)
+        return FoundPack(address=address, identity=identity, state=state)
+
+    async def _read_bank(
+        self, dialogue: Dialogue, protocol: PolledProtocol, essential: Poll, address: int, speed: int
+    ) -> ScanReport | None:
+        exchange = await self._ask(dialogue, protocol, essential.request(address), speed)
+        if exchange.decoded is None or exchange.decoded.bank is None:
+            return None
+        identity = await self._identity(dialogue, protocol, address, speed, exchange.decoded)
+        return self._report(
+            Outcome.FOUND,
+            protocol=protocol.name,
+            baudrate=speed,
+            bank=exchange.decoded.bank,
+            bank_address=address,
+            bank_identity=identity,
+        )
+
+    async def _identity(
+        self, dialogue: Dialogue, protocol: PolledProtocol, address: int, speed: int, first: Decoded
+    ) -> Identity:
+        identity = first.identities.get(address, Identity())
+        for poll in protocol.polls:
+            if poll.cadence is not Cadence.ONCE:
+                continue
+            exchange = await self._ask(dialogue, protocol, poll.request(address), speed)
+            if exchange.decoded is not None and (more := exchange.decoded.identities.get(address)) is not None:
+                identity = identity.joined(more)
+        return identity

@@ -5,7 +5,7 @@ never stood in for by 0. Current and power are positive while charging. Units ar
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum, StrEnum
 from functools import total_ordering
 from typing import override
@@ -116,6 +116,10 @@ class Identity:
     hardware: str | None = None
     cells: int | None = None
     design_capacity: float | None = None  # Ah
+
+    def joined(self, later: Identity) -> Identity:
+        """Identity comes in pieces: a later piece overrides, what it lacks does not."""
+        return replace(self, **{f.name: value for f in fields(later) if (value := getattr(later, f.name)) is not None})
 
     @override
     def __repr__(self) -> str:

@@ -103,7 +103,7 @@ class Unit[StateT: BatteryState]:
         answer.misses = 0
         self.received = now
         if identity is not None:
-            self.identity = _merged(self.identity, identity)
+            self.identity = self.identity.joined(identity) if self.identity else identity
 
     def missed(self, poll: Poll, cycle: int) -> None:
         """A poll stayed without an answer that can be used."""
@@ -172,13 +172,6 @@ class Unit[StateT: BatteryState]:
             held_back=self.held_back,
             counters=self.counters,
         )
-
-
-def _merged(known: Identity | None, heard: Identity) -> Identity:
-    """Identity comes in pieces; a later piece overrides, an absent one does not."""
-    if known is None:
-        return heard
-    return replace(known, **{f.name: value for f in fields(heard) if (value := getattr(heard, f.name)) is not None})
 
 
 def combine[StateT: BatteryState](empty: StateT, parts: list[StateT]) -> StateT:
