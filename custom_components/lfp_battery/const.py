@@ -1,0 +1,24 @@
+"""Names that the config entry, its options and the platforms share."""
+
+import logging
+from typing import Final
+
+DOMAIN: Final = "lfp_battery"
+LOGGER: Final = logging.getLogger(__package__)
+
+# entry.data, beside CONF_DEVICE, CONF_PROTOCOL and CONF_MODEL of Home Assistant
+CONF_BAUDRATE: Final = "baudrate"
+CONF_ADDRESSES: Final = "addresses"
+CONF_PACKS: Final = "packs"  # str(address): a record as in identity.py
+CONF_BANK: Final = "bank"  # a record of what the bank says of itself
+
+# entry.options
+CONF_INTERVAL: Final = "interval"  # s; absent: as fast as the line allows
+CONF_INVERT_CURRENT: Final = "invert_current"
+CONF_SOC_FLOOR: Final = "soc_floor"  # %
+CONF_LOW_BATTERY: Final = "low_battery"  # %; absent: what the manual of the model says
+
+MIN_INTERVAL: Final = 10  # s
+MAX_INTERVAL: Final = 300  # s
+DEFAULT_SOC_FLOOR: Final = 10  # %
+DEFAULT_LOW_BATTERY: Final = 10  # %
