@@ -1,17 +1,94 @@
-"""What a battery cannot be; holds back what cannot be true, and counts it."""
+"""Holds back what a battery cannot be, for a while, and counts it; what that is stands in `physics`.
 
-from dataclasses import dataclass
+Impossible values are replaced by the last good one for three readings and by None after that; surprising ones are
+published once they repeat, in a second reading of the same cycle or in the next cycle. Reasons are short keys, for
+diagnostics and translations. Alarms are looked at and never held back.
+"""
 
-from .model import BatteryState
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from .model import BankState, BatteryState
+from .physics import (
+    DERIVED,
+    MODULES,
+    PACK_FIELDS,
+    Key,
+    Limits,
+    Memory,
+    Reason,
+    Rule,
+    Verdict,
+    agree,
+    computed,
+    judge,
+    read_bank,
+    read_pack,
+    rules,
+)
+
+__all__ = ["Gate", "Limits", "Reason", "hold_back"]
+
+_HOLD_CYCLES = 3  # how long the last good value may stand in, in consecutive readings (decision 7 of the design)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What is known of the pack beforehand; None where nothing is."""
+def _element(state: BatteryState | None, key: Key) -> float | None:
+    value: Any = getattr(state, key.name, None)
+    if key.place is not None and value is not None:
+        value = value[key.place] if key.place < len(value) else None
+    return cast(float | None, value)
 
-    cells: int | None = None
-    capacity: float | None = None  # Ah
-    current: float | None = None  # A, the largest in either direction
+
+class _Changes:
+    """A reading on its way to being published, and what was done to it."""
+
+    def __init__(self, state: BatteryState) -> None:
+        self._state = state
+        self._values: dict[str, Any] = {}
+        self.reasons: dict[str, str] = {}
+
+    def value(self, name: str) -> Any:
+        """The field as it stands now."""
+        return self._values[name] if name in self._values else getattr(self._state, name)
+
+    def put(self, key: Key, value: float | None) -> None:
+        """Publish this instead."""
+        if key.place is None:
+            self._values[key.name] = value
+            return
+        elements = list(self.value(key.name))
+        elements[key.place] = value
+        self._values[key.name] = tuple(elements)
+
+    def hold(self, key: Key, value: float | None, reason: Reason) -> None:
+        """Publish the last good value or nothing instead, and say why."""
+        self.put(key, value)
+        self.reasons.setdefault(key.name, reason.value)
+
+    def recompute(self, everything: bool) -> None:
+        """Let what is computed follow its sources: those that were changed, or `everything`."""
+        for name in computed(self._state):
+            sources, compute = DERIVED[name]
+            if not everything and not any(source in self._values for source in sources):
+                continue
+            values = [self.value(source) for source in sources]
+            self._values[name] = None if None in values else compute(*values)
+            if (
+                reason := next((self.reasons[source] for source in sources if source in self.reasons), None)
+            ) is not None:
+                self.reasons.setdefault(name, reason)
+
+    def drop_blank(self) -> None:
+        """A tuple of which nothing is left was not reported."""
+        for name, value in self._values.items():
+            if isinstance(value, tuple) and all(element is None for element in value):
+                self._values[name] = None
+
+    def apply[StateT: BatteryState](self, state: StateT, **more: Any) -> StateT:
+        """The reading with all changes."""
+        return replace(state, **self._values, **more)
 
 
 class Gate[StateT: BatteryState]:
@@ -19,11 +96,139 @@ class Gate[StateT: BatteryState]:
 
     def __init__(self, *, limits: Limits | None = None, weak_check: bool) -> None:
         """`weak_check`: an additive checksum or none guards the wire, so that a surprise may be line noise."""
+        self._limits = limits or Limits()
+        self._weak_check = weak_check
+        self._memory = Memory()
+        self._tables: dict[tuple[type, int | None], tuple[Rule, ...]] = {}
+        self._judged: tuple[StateT, Verdict] | None = None
+        self._held: Counter[str] = Counter()
+
+    @property
+    def held_back(self) -> Mapping[str, int]:
+        """How many readings of each field were held back so far; survives `forget`."""
+        return self._held
+
+    def know(self, limits: Limits) -> None:
+        """Take what has been learnt of the pack since, once its identity is known."""
+        if limits != self._limits:
+            self._limits = limits
+            self._tables.clear()
+            self._judged = None
+
+    def forget(self) -> None:
+        """Take the next reading as the first: after a silence the old values are no yardstick."""
+        self._memory = Memory()
+        self._judged = None
 
     def needs_second_reading(self, state: StateT) -> bool:
         """Whether anything in this reading must be confirmed by reading again at once."""
-        raise NotImplementedError
+        verdict = self._verdict(state)
+        if verdict.surprising or verdict.new_alarm:
+            return True
+        # noise does not last: what stays impossible is what the battery says, and is not asked twice for ever
+        misses = self._memory.misses
+        return self._weak_check and any(misses.get(key, 0) < _HOLD_CYCLES for key in verdict.impossible)
 
     def admit(self, state: StateT, again: StateT | None = None) -> tuple[StateT, dict[str, str]]:
-        """Publish a cycle's reading (with the second one, if it was asked for and came): the state, and field -> reason of what was held back."""
-        raise NotImplementedError
+        """Publish a cycle's reading (with the second one, if it was asked for and came).
+
+        Returns the state, and field -> reason of what was held back. `again` holds what the second reading said, None
+        in all else. Alarms are the second reading's where it has any, and never held back.
+        """
+        verdict = self._verdict(state)
+        self._judged = None
+        if again is None and verdict.clean and not self._memory.misses and not self._memory.suspects:
+            self._learn(state)
+            return state, {}
+        second = self._judge(again) if again is not None else None
+        changes = _Changes(state)
+        for key in verdict.impossible.keys() | verdict.surprising.keys():
+            self._settle(key, verdict, state, second, again, changes)
+        for doubted in (self._memory.misses, self._memory.suspects):
+            for key in [key for key in doubted if key not in verdict.impossible and key not in verdict.surprising]:
+                del doubted[key]
+        changes.recompute(verdict.recompute)
+        changes.drop_blank()
+        alarms = again.alarms if again is not None and again.alarms is not None else state.alarms
+        published = changes.apply(state, alarms=alarms)
+        self._held.update(changes.reasons.keys())
+        self._learn(published)
+        return published, changes.reasons
+
+    def _judge(self, state: StateT) -> Verdict:
+        cells = self._limits.cells or (len(state.cell_voltages) if state.cell_voltages else None)
+        kind = (type(state), cells)
+        if (table := self._tables.get(kind)) is None:
+            table = self._tables[kind] = rules(isinstance(state, BankState), self._limits, cells)
+        return judge(state, table, self._memory, weak_check=self._weak_check, cells=self._limits.cells)
+
+    def _verdict(self, state: StateT) -> Verdict:
+        if self._judged is None or self._judged[0] is not state:
+            self._judged = (state, self._judge(state))
+        return self._judged[1]
+
+    def _rule_of(self, name: str) -> Rule:
+        return next(rule for table in self._tables.values() for rule in table if rule.name == name)
+
+    def _settle(
+        self,
+        key: Key,
+        verdict: Verdict,
+        state: StateT,
+        second: Verdict | None,
+        again: StateT | None,
+        changes: _Changes,
+    ) -> None:
+        """Decide on one doubtful value: the second reading's, the last good one, or none."""
+        memory = self._memory
+        first_value, second_value = _element(state, key), _element(again, key)
+        if key in verdict.impossible:
+            first_value = None
+        if second is not None and second_value is not None and key not in second.impossible:
+            repeated = first_value is not None and agree(self._rule_of(key.name), first_value, second_value)
+            if repeated or key not in second.surprising:
+                changes.put(key, second_value)
+                memory.misses.pop(key, None)
+                memory.suspects.pop(key, None)
+                return
+            memory.suspects[key] = second_value
+        elif first_value is not None:
+            memory.suspects[key] = first_value
+        missed = memory.misses[key] = memory.misses.get(key, 0) + 1
+        good = memory.good.get(key.name) if missed <= _HOLD_CYCLES else None
+        if key.place is not None and good is not None:
+            good = good[key.place] if key.place < len(good) else None
+        changes.hold(key, good, verdict.impossible.get(key) or verdict.surprising[key])
+
+    def _learn(self, state: StateT) -> None:
+        """Remember what was published; what is None or was held back keeps its last good value."""
+        good = self._memory.good
+        read = read_bank if isinstance(state, BankState) else read_pack
+        names = (*PACK_FIELDS, *MODULES) if isinstance(state, BankState) else PACK_FIELDS
+        for name, value in zip(names, read(state), strict=True):
+            if value is None:
+                continue
+            if isinstance(value, tuple) and None in value:
+                last = good.get(name, ())
+                value = tuple(
+                    (last[index] if index < len(last) else None) if element is None else element
+                    for index, element in enumerate(value)
+                )
+            good[name] = value
+        if state.alarms is not None:
+            good["alarms"] = state.alarms
+
+
+def hold_back[StateT: BatteryState](state: StateT, limits: Limits | None = None) -> tuple[StateT, dict[str, str]]:
+    """One reading without any history: what is impossible becomes None, with its reason."""
+    limits = limits or Limits()
+    cells = limits.cells or (len(state.cell_voltages) if state.cell_voltages else None)
+    table = rules(isinstance(state, BankState), limits, cells)
+    verdict = judge(state, table, Memory(), weak_check=False, cells=limits.cells)
+    changes = _Changes(state)
+    for key, reason in verdict.impossible.items():
+        changes.hold(key, None, reason)
+    if not verdict.clean:
+        changes.recompute(verdict.recompute)
+        changes.drop_blank()
+    return changes.apply(state), changes.reasons
