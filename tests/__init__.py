@@ -1,0 +1,1 @@
+"""Tests of the integration, and the simulator they share with the demo."""
