@@ -1,0 +1,584 @@
+"""The batteries' side of the Pylontech RS485 protocol, written from the protocol note alone.
+
+It shares no code with the integration's codec, so that one misreading cannot hide in both. Sections and rules are
+those of pylon-rs485.md; 12 says what each profile does.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+import struct
+from typing import Final
+
+from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
+
+from .bank import SimBank
+from .pack import SimPack
+from .speaker import Disguise, Reply
+
+_SOI: Final = 0x7E
+_EOI: Final = 0x0D
+_HEX: Final = frozenset(b"0123456789ABCDEFabcdef")
+_LONGEST: Final = 4200  # section 8
+_GROUP_ASKED: Final = 0xFF
+_KEPT: Final = 64  # answers remembered per address
+
+RTN_OK: Final = 0x00
+RTN_CHECKSUM: Final = 0x02
+RTN_COMMAND: Final = 0x04
+RTN_FORMAT: Final = 0x05
+RTN_DATA: Final = 0x06
+
+# Section 6: everything that changes something. A client of ours must never be seen to send one.
+FORBIDDEN: Final = frozenset({0x94, 0x95, 0x64, 0x99, 0x91})
+
+
+class Profile(StrEnum):
+    """Which packs are being imitated."""
+
+    C = "c"  # US2000C, US3000C, US5000
+    OLD = "old"  # US2000, US3000: answer for the whole group, 16-bit capacities
+    V35 = "v35"  # system commands only, as ES packs may
+
+
+_PACK_COMMANDS: Final = frozenset({0x4F, 0x51, 0x42, 0x44, 0x47, 0x92, 0x93, 0x96})
+_COMMANDS: Final[dict[Profile, frozenset[int]]] = {
+    Profile.C: _PACK_COMMANDS,
+    Profile.OLD: _PACK_COMMANDS,
+    Profile.V35: frozenset({0x60, 0x61, 0x62, 0x63, 0x4F, 0x51}),
+}
+_WITH_ADDRESS: Final = frozenset({0x42, 0x44, 0x92, 0x93, 0x96})  # section 5: INFO repeats ADR
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One answer as it went out: values by the model's field names, rounded as the wire rounds them."""
+
+    time: float  # Clock.monotonic() at the first byte
+    command: int
+    values: Mapping[str, object]
+
+
+def checksum(body: bytes) -> int:
+    """Section 4, over VER to the end of INFO."""
+    return -sum(body) & 0xFFFF
+
+
+def encode(address: int, code: int, info: bytes = b"", *, version: int = 0x20) -> bytes:
+    """A whole frame, question or answer; `info` in bytes, not yet in hex."""
+    lenid = len(info) * 2
+    lchksum = -((lenid >> 8) + (lenid >> 4 & 15) + (lenid & 15)) & 15
+    body = f"{version:02X}{address:02X}46{code:02X}{lchksum:X}{lenid:03X}{info.hex().upper()}".encode()
+    return b"~%b%04X\r" % (body, checksum(body))
+
+
+def request(address: int, command: int) -> bytes:
+    """A question as a master asks it."""
+    return encode(address, command, bytes([address]) if command in _WITH_ADDRESS else b"")
+
+
+def _word(value: float, scale: float, *, signed: bool = False) -> int:
+    """A value as a 16-bit count, kept within what the word can hold."""
+    low, high = (-0x8000, 0x7FFF) if signed else (0, 0xFFFF)
+    return min(max(round(value * scale), low), high)
+
+
+def _kelvin(celsius: float) -> int:
+    return round(celsius * 10) + 2731
+
+
+def _celsius(raw: int) -> float:
+    return (raw - 2731) / 10
+
+
+# condition with protection -> bits of 0x44 status 1 (section 6.2)
+_STATUS1: Final = {
+    Condition.PACK_UNDERVOLTAGE: 0x80,
+    Condition.CHARGE_OVERTEMPERATURE: 0x40,
+    Condition.DISCHARGE_OVERTEMPERATURE: 0x20,
+    Condition.DISCHARGE_OVERCURRENT: 0x10,
+    Condition.CHARGE_OVERCURRENT: 0x04,
+    Condition.CELL_UNDERVOLTAGE: 0x02,
+    Condition.PACK_OVERVOLTAGE: 0x01,
+}
+_HOT: Final = frozenset(
+    {Condition.CHARGE_OVERTEMPERATURE, Condition.DISCHARGE_OVERTEMPERATURE, Condition.OVERTEMPERATURE}
+)
+_COLD: Final = frozenset(
+    {Condition.CHARGE_UNDERTEMPERATURE, Condition.DISCHARGE_UNDERTEMPERATURE, Condition.UNDERTEMPERATURE}
+)
+# (condition, severity) -> byte and bit of 0x62 (section 6.6)
+_W, _P, _F = Severity.WARNING, Severity.PROTECTION, Severity.FAULT
+_SYSTEM_BITS: Final[tuple[tuple[frozenset[Condition], Severity, int, int, Condition], ...]] = (
+    (frozenset({Condition.PACK_OVERVOLTAGE}), _W, 0, 7, Condition.PACK_OVERVOLTAGE),
+    (frozenset({Condition.PACK_UNDERVOLTAGE}), _W, 0, 6, Condition.PACK_UNDERVOLTAGE),
+    (frozenset({Condition.CELL_OVERVOLTAGE}), _W, 0, 5, Condition.CELL_OVERVOLTAGE),
+    (frozenset({Condition.CELL_UNDERVOLTAGE}), _W, 0, 4, Condition.CELL_UNDERVOLTAGE),
+    (_HOT, _W, 0, 3, Condition.OVERTEMPERATURE),
+    (_COLD, _W, 0, 2, Condition.UNDERTEMPERATURE),
+    (frozenset({Condition.MOSFET_OVERTEMPERATURE}), _W, 0, 1, Condition.MOSFET_OVERTEMPERATURE),
+    (frozenset({Condition.CELL_IMBALANCE}), _W, 0, 0, Condition.CELL_IMBALANCE),
+    (frozenset({Condition.TEMPERATURE_IMBALANCE}), _W, 1, 7, Condition.TEMPERATURE_IMBALANCE),
+    (frozenset({Condition.CHARGE_OVERCURRENT}), _W, 1, 6, Condition.CHARGE_OVERCURRENT),
+    (frozenset({Condition.DISCHARGE_OVERCURRENT}), _W, 1, 5, Condition.DISCHARGE_OVERCURRENT),
+    (frozenset({Condition.COMMUNICATION_FAILURE}), _W, 1, 4, Condition.COMMUNICATION_FAILURE),
+    (frozenset({Condition.PACK_OVERVOLTAGE}), _P, 2, 7, Condition.PACK_OVERVOLTAGE),
+    (frozenset({Condition.PACK_UNDERVOLTAGE}), _P, 2, 6, Condition.PACK_UNDERVOLTAGE),
+    (frozenset({Condition.CELL_OVERVOLTAGE}), _P, 2, 5, Condition.CELL_OVERVOLTAGE),
+    (frozenset({Condition.CELL_UNDERVOLTAGE}), _P, 2, 4, Condition.CELL_UNDERVOLTAGE),
+    (_HOT, _P, 2, 3, Condition.OVERTEMPERATURE),
+    (_COLD, _P, 2, 2, Condition.UNDERTEMPERATURE),
+    (frozenset({Condition.MOSFET_OVERTEMPERATURE}), _P, 2, 1, Condition.MOSFET_OVERTEMPERATURE),
+    (frozenset({Condition.CHARGE_OVERCURRENT}), _P, 3, 6, Condition.CHARGE_OVERCURRENT),
+    (frozenset({Condition.DISCHARGE_OVERCURRENT}), _P, 3, 5, Condition.DISCHARGE_OVERCURRENT),
+    (frozenset(Condition), _F, 3, 3, Condition.INTERNAL_FAILURE),
+)
+
+type _Answer = tuple[bytes, dict[int | None, dict[str, object]]]
+
+
+class PylonSpeaker:
+    """Answers for every pack of a bank; implements `Speaker`."""
+
+    def __init__(
+        self,
+        bank: SimBank,
+        profile: Profile | str = Profile.C,
+        *,
+        lenient: bool = False,
+        version: int = 0x20,
+        answer_as: int | None = None,
+    ) -> None:
+        """Speak for `bank`.
+
+        `lenient` does what python-pylontech needs and no pack does: answer 4F and 51 at address 0, and commands whose
+        INFO lacks the address; with it the C profile answers FF as well. `answer_as`: the address in the answers of
+        the v35 profile (JK says 02 when asked at 12); None repeats the one that was asked.
+        """
+        self.bank = bank
+        self.profile = Profile(profile)
+        self.lenient = lenient
+        self.version = version
+        self.answer_as = answer_as
+        self.sent: dict[int, deque[Sent]] = {}  # by pack address
+        self.sent_bank: deque[Sent] = deque(maxlen=_KEPT)  # 60-63
+        self.forbidden: list[bytes] = []  # requests that would have changed something
+        self.malformed = 0
+        self._buffer = bytearray()
+        self._read: dict[int, tuple[int, int]] = {}  # changes that an INFOFLAG has announced
+        pack_commands: dict[int, Callable[[int, SimPack], _Answer]] = {
+            0x42: self._analog,
+            0x44: self._alarms,
+            0x47: self._parameters,
+            0x4F: self._version,
+            0x51: self._manufacturer,
+            0x92: self._management,
+            0x93: self._serial,
+            0x96: self._firmware,
+        }
+        self._pack_commands = pack_commands
+        self._system_commands: dict[int, Callable[[dict[int, SimPack]], _Answer]] = {
+            0x60: self._system_information,
+            0x61: self._system_analog,
+            0x62: self._system_alarms,
+            0x63: self._system_limits,
+        }
+
+    def latest(self, address: int | None) -> dict[str, object]:
+        """What was last sent of every field by this pack (None: by the system commands)."""
+        merged: dict[str, object] = {}
+        for sent in self.sent_bank if address is None else self.sent.get(address, ()):
+            merged.update(sent.values)
+        return merged
+
+    def was_sent(self, address: int | None, name: str, value: object, *, since: float = 0.0) -> bool:
+        """Whether a field went out with exactly this value at or after `since`, among the recent answers."""
+        history = self.sent_bank if address is None else self.sent.get(address, ())
+        return any(s.time >= since and name in s.values and s.values[name] == value for s in history)
+
+    def reset(self) -> None:
+        """See `Speaker`."""
+        self._buffer.clear()
+
+    def feed(self, data: bytes, now: float) -> list[Reply]:
+        """See `Speaker`."""
+        buffer = self._buffer
+        buffer += data
+        replies = []
+        while (end := buffer.find(_EOI)) >= 0:
+            line = bytes(buffer[: end + 1])
+            del buffer[: end + 1]
+            if (start := line.rfind(b"~")) < 0:
+                continue
+            frame = line[start:]
+            if (reply := self._answer(frame)) is not None:
+                replies.append(reply)
+        if len(buffer) > _LONGEST:
+            buffer.clear()
+        return replies
+
+    def disguise(self, reply: Reply, disguise: Disguise) -> bytes:
+        """See `Speaker`."""
+        data = reply.data
+        match disguise:
+            case Disguise.BAD_CHECK:
+                return data[:-2] + (b"1" if data[-2:-1] == b"0" else b"0") + data[-1:]
+            case Disguise.WRONG_ADDRESS:
+                others = [a for a in self.bank.packs if a != reply.address]
+                other = others[0] if others else reply.address + 1
+                return self._readdressed(data, other)
+            case Disguise.TWIN:
+                # another pack's answer to the same question, under this one's address
+                for address in self.bank.packs:
+                    command = int(reply.request[7:9], 16)
+                    if address != reply.address and (twin := self._answer(request(address, command))) is not None:
+                        return self._readdressed(twin.data, reply.address)
+                return data
+
+    @staticmethod
+    def _readdressed(data: bytes, address: int) -> bytes:
+        """The same answer from another address, the address byte in INFO and the checksum made to match."""
+        body = bytearray(data[1:-5])
+        old = bytes(body[2:4])
+        body[2:4] = b"%02X" % address
+        for place in (12, 14):  # INFO begins with the address, or with INFOFLAG and the address
+            if bytes(body[place : place + 2]) == old:
+                body[place : place + 2] = b"%02X" % address
+                break
+        return b"~%b%04X\r" % (bytes(body), checksum(bytes(body)))
+
+    def _answer(self, frame: bytes) -> Reply | None:
+        """Judge one frame; malformed ones and strangers' get silence."""
+        body, check = frame[1:-5], frame[-5:-1]
+        if len(frame) < 18 or not _HEX.issuperset(frame[1:-1]) or body[4:6] != b"46":
+            self.malformed += 1
+            return None
+        length = int(body[8:12], 16)
+        lenid = length & 0xFFF
+        nibbles = (lenid >> 8) + (lenid >> 4 & 15) + (lenid & 15)
+        if lenid != len(body) - 12 or lenid % 2 or (nibbles + (length >> 12)) & 15:
+            self.malformed += 1
+            return None
+        address, command = int(body[2:4], 16), int(body[6:8], 16)
+        speaking = self._speaking(address, command)
+        if speaking is None:
+            return None
+        if checksum(body) != int(check, 16):
+            return self._refusal(address, RTN_CHECKSUM, frame)
+        if command in FORBIDDEN:
+            self.forbidden.append(frame)
+            return self._refusal(address, RTN_COMMAND, frame)
+        if command not in _COMMANDS[self.profile]:
+            return self._refusal(address, RTN_COMMAND, frame)
+        info = bytes.fromhex(body[12:].decode())
+        self.bank.advance()
+        if command in self._system_commands:
+            shown = address if self.answer_as is None else self.answer_as
+            return self._reply(shown, speaking, command, frame, self._system_commands[command](self._system(address)))
+        group = False
+        if command in _WITH_ADDRESS:
+            asked = info[0] if info else address if self.lenient else None
+            if asked is None:
+                return self._refusal(address, RTN_FORMAT, frame)
+            if asked == _GROUP_ASKED and command in {0x42, 0x44}:
+                if (address & 0x0F) != 2 or not (self.profile is Profile.OLD or self.lenient):
+                    return None
+                group = True
+            elif asked != address:
+                return self._refusal(address, RTN_DATA, frame)
+        if group:
+            answer = self._whole_group(command, address)
+        else:
+            pack = self.bank.packs[speaking]
+            answer = self._pack_commands[command](speaking, pack)
+        return self._reply(address, speaking, command, frame, answer)
+
+    def _speaking(self, address: int, command: int) -> int | None:
+        """The pack that answers when this address is called; None is silence."""
+        if self.profile is Profile.V35:
+            group = self._system(address)
+            return min(group) if group else None
+        if self.lenient and address == 0 and command in {0x4F, 0x51}:
+            return min(self.bank.group(0x02), default=None)
+        if (address & 0x0F) < 2 or address > 0x7F or self.bank.present(address) is None:
+            return None
+        return address
+
+    def _system(self, address: int) -> dict[int, SimPack]:
+        """The packs behind a system address: 12 to 72 by the text, and 02 in practice (section 5)."""
+        if address & 0x0F != 2 or address > 0x72:
+            return {}
+        own = self.bank.group(address)
+        return own or (self.bank.group(0x02) if address == 0x12 else {})
+
+    def _reply(self, shown: int, address: int, command: int, frame: bytes, answer: _Answer) -> Reply:
+        info, values = answer
+
+        def on_wire(now: float) -> None:
+            for whose, fields in values.items():
+                if whose is None:
+                    history = self.sent_bank
+                elif (found := self.sent.get(whose)) is not None:
+                    history = found
+                else:
+                    history = self.sent[whose] = deque(maxlen=_KEPT)
+                history.append(Sent(now, command, fields))
+
+        return Reply(encode(shown, RTN_OK, info, version=self.version), None, address, frame, on_wire)
+
+    def _refusal(self, address: int, code: int, frame: bytes) -> Reply:
+        return Reply(encode(address, code, version=self.version), None, address, frame)
+
+    def _infoflag(self, address: int, pack: SimPack) -> int:
+        """Section 6: 11 on the first answer after something changed, else 00."""
+        now = (pack.alarm_changes, pack.switch_changes)
+        if self._read.get(address) == now:
+            return 0x00
+        self._read[address] = now
+        return 0x11
+
+    # 6.1
+
+    def _analog(self, address: int, pack: SimPack) -> _Answer:
+        record, values = self._analog_record(pack)
+        return bytes((self._infoflag(address, pack), address)) + record, {address: values}
+
+    def _analog_record(self, pack: SimPack) -> tuple[bytes, dict[str, object]]:
+        old = self.profile is Profile.OLD
+        cells = [_word(v, 1000) for v in pack.cell_voltages]
+        probes = [_kelvin(pack.board_temperature), *map(_kelvin, pack.cell_temperatures)]
+        if not old and pack.sensors == 4:  # the sixth is the MOSFET; fewer leave no room for it
+            probes.append(_kelvin(pack.mosfet_temperature))
+        current = _word(pack.current, 10, signed=True)
+        voltage = _word(pack.voltage, 1000)
+        left, full = round(pack.remaining_capacity * 1000), round(pack.full_capacity * 1000)
+        left16, full16 = (v if v <= 65000 else 0xFFFF for v in (left, full))
+        cycles = int(pack.cycles)
+        record = struct.pack(
+            f">B{len(cells)}HB{len(probes)}HhHHBHH",
+            len(cells), *cells, len(probes), *probes, current, voltage, left16, 2 if old else 4, full16, cycles,
+        )  # fmt: skip
+        if not old:
+            record += left.to_bytes(3) + full.to_bytes(3)
+        values: dict[str, object] = {
+            "cell_voltages": tuple([v / 1000 for v in cells]),
+            "pcb_temperature": _celsius(probes[0]),
+            "cell_temperatures": tuple([_celsius(v) for v in probes[1:5]]),
+            "current": current / 10,
+            "voltage": voltage / 1000,
+            "remaining_capacity": None if old and left16 == 0xFFFF else left / 1000,
+            "full_capacity": None if old and full16 == 0xFFFF else full / 1000,
+            "cycles": cycles,
+        }
+        if len(probes) > 5:
+            values["mosfet_temperature"] = _celsius(probes[5])
+        return record, values
+
+    # 6.2
+
+    def _alarms(self, address: int, pack: SimPack) -> _Answer:
+        record, values = self._alarm_record(pack)
+        trailing = b"" if self.profile is Profile.OLD else b"\x00"
+        return bytes((self._infoflag(address, pack), address)) + record + trailing, {address: values}
+
+    def _alarm_record(self, pack: SimPack) -> tuple[bytes, dict[str, object]]:
+        count = pack.spec.cells
+        probes = 1 + pack.sensors + (1 if self.profile is not Profile.OLD and pack.sensors == 4 else 0)
+        cells, temperatures = bytearray(count), bytearray(probes)
+        said: set[Alarm] = set()
+        charge = module = discharge = status1 = status3 = faulty = 0
+        for alarm in pack.alarms:
+            condition, severity, cell = alarm.condition, alarm.severity, alarm.cell
+            if condition is Condition.FULLY_CHARGED:
+                status3 |= 0x08
+                said.add(Alarm(condition=condition, severity=Severity.WARNING))
+                continue
+            if condition is Condition.CELL_FAILURE and cell is not None:
+                faulty |= 1 << (cell - 1)
+                said.add(Alarm(condition=condition, severity=Severity.FAULT, cell=cell))
+                continue
+            if severity is not Severity.PROTECTION:
+                continue  # the protocol has no word for warnings
+            if bit := _STATUS1.get(condition):
+                status1 |= bit
+                said.add(Alarm(condition=condition, severity=severity))
+            if condition is Condition.CELL_OVERVOLTAGE or condition is Condition.CELL_UNDERVOLTAGE:
+                place = (cell or 1) - 1
+                cells[place] = 2 if condition is Condition.CELL_OVERVOLTAGE else 1
+                said.add(Alarm(condition=condition, severity=severity, cell=place + 1))
+            elif condition in _HOT:
+                temperatures[2] = 2
+                said.add(Alarm(condition=Condition.OVERTEMPERATURE, severity=severity))
+            elif condition in _COLD:
+                temperatures[1] = 1
+                said.add(Alarm(condition=Condition.UNDERTEMPERATURE, severity=severity))
+            elif condition is Condition.MOSFET_OVERTEMPERATURE and probes == 6:
+                temperatures[5] = 2
+                said.add(Alarm(condition=condition, severity=severity))
+            elif condition is Condition.CHARGE_OVERCURRENT:
+                charge = 2
+            elif condition is Condition.DISCHARGE_OVERCURRENT:
+                discharge = 2
+            elif condition is Condition.PACK_OVERVOLTAGE:
+                module = 2
+            elif condition is Condition.PACK_UNDERVOLTAGE:
+                module = 1
+        status2 = 0x08 | (0x04 if pack.discharge_enabled else 0) | (0x02 if pack.charge_enabled else 0)
+        status3 |= (0x80 if pack.current > 0.1 else 0) | (0x40 if pack.current < -0.1 else 0)
+        status3 |= (0x20 if pack.heater_active else 0) | (0x01 if status1 else 0)
+        record = bytes((count, *cells, probes, *temperatures, charge, module, discharge))
+        record += bytes((status1, status2, status3, faulty & 0xFF, faulty >> 8 & 0xFF))
+        return record, {"alarms": frozenset(said), "heater_active": pack.heater_active}
+
+    def _whole_group(self, command: int, address: int) -> _Answer:
+        packs = self.bank.group(address)
+        build = self._analog_record if command == 0x42 else self._alarm_record
+        info = bytes((self._infoflag(address, self.bank.packs[address]), len(packs)))
+        values: dict[int | None, dict[str, object]] = {}
+        for member, pack in packs.items():
+            record, values[member] = build(pack)
+            info += record
+        return info, values
+
+    # 6.3
+
+    def _parameters(self, address: int, pack: SimPack) -> _Answer:
+        count = pack.spec.cells
+        words = struct.pack(
+            ">HHHHHhHHHHHh",
+            3650, 3050, 2800, _kelvin(55.0), _kelvin(0.0), _word(pack.charge_base, 10, signed=True),
+            3600 * count, 3067 * count, 2900 * count, _kelvin(60.0), _kelvin(-10.0),
+            _word(-pack.discharge_base, 10, signed=True),
+        )  # fmt: skip
+        return bytes((self._infoflag(address, pack),)) + words, {address: {}}
+
+    # 6.4
+
+    def _management(self, address: int, pack: SimPack) -> _Answer:
+        soc = pack.soc
+        forced = pack.force_charge_requested
+        bits = (
+            (0x80, pack.charge_enabled),
+            (0x40, pack.discharge_enabled),
+            (0x20, forced and soc < 9.0),
+            (0x10, forced and soc >= 9.0),
+            (0x08, pack.full_charge_requested),
+        )
+        status = sum(bit for bit, on in bits if on)
+        charge_v, discharge_v = _word(pack.charge_voltage_limit, 1000), _word(pack.discharge_voltage_limit, 1000)
+        charge_i = _word(pack.charge_limit, 10, signed=True)
+        discharge_i = _word(-pack.discharge_limit, 10, signed=True)
+        info = struct.pack(">BHHhhB", address, charge_v, discharge_v, charge_i, discharge_i, status)
+        return info, {
+            address: {
+                "charge_voltage_limit": charge_v / 1000,
+                "discharge_voltage_limit": discharge_v / 1000,
+                "charge_current_limit": charge_i / 10,
+                "discharge_current_limit": -discharge_i / 10,
+                "charge_enabled": pack.charge_enabled,
+                "discharge_enabled": pack.discharge_enabled,
+                "force_charge_requested": forced,
+                "full_charge_requested": pack.full_charge_requested,
+            }
+        }
+
+    # 6.5
+
+    def _version(self, address: int, pack: SimPack) -> _Answer:
+        return b"", {address: {}}
+
+    def _manufacturer(self, address: int, pack: SimPack) -> _Answer:
+        group = self.bank.group(address)
+        spec = (group[min(group)] if group else pack).spec  # always the master's
+        name = spec.model.encode("ascii")[:10].ljust(10, b"\x00")
+        maker = spec.manufacturer.encode("ascii")[:20].ljust(20, b"-")
+        info = name + bytes(spec.firmware[:2]) + maker
+        return info, {address: {"manufacturer": spec.manufacturer, "model": spec.model}}
+
+    def _serial(self, address: int, pack: SimPack) -> _Answer:
+        serial = pack.spec.serial.encode("ascii")[:16].ljust(16)
+        return bytes((address,)) + serial, {address: {"serial": serial.decode()}}
+
+    def _firmware(self, address: int, pack: SimPack) -> _Answer:
+        return bytes((address, *pack.spec.firmware[:5])), {address: {"firmware_bytes": pack.spec.firmware[:5]}}
+
+    # 6.6
+
+    def _system_information(self, packs: dict[int, SimPack]) -> _Answer:
+        first = packs[min(packs)].spec
+        info = first.model.encode("ascii")[:10].ljust(10, b"\x00")
+        info += first.manufacturer.encode("ascii")[:20].ljust(20, b"\x00")
+        info += bytes(first.firmware[:2]) + bytes((len(packs),))
+        serials = [pack.spec.serial[:16].ljust(16) for pack in packs.values()]
+        info += "".join(serials).encode("ascii")
+        return info, {None: {"modules": len(packs), "manufacturer": first.manufacturer, "serials": tuple(serials)}}
+
+    def _system_analog(self, packs: dict[int, SimPack]) -> _Answer:
+        members = list(packs.values())
+        count = len(members)
+        voltage = _word(sum(p.voltage for p in members) / count, 1000)
+        current = _word(sum(p.current for p in members), 100, signed=True)
+        capacity = sum(p.full_capacity for p in members)
+        soc = round(100 * sum(p.remaining_capacity for p in members) / capacity)
+        cycles = [int(p.cycles) for p in members]
+        soh = [round(p.soh) for p in members]
+        cells = [(_word(v, 1000), a) for a, p in packs.items() for v in p.cell_voltages]
+        high, low = max(cells), min(cells)
+        info = struct.pack(
+            ">HhBHHBBHHHH",
+            voltage, current, soc, sum(cycles) // count, max(cycles), sum(soh) // count, min(soh), *high, *low,
+        )  # fmt: skip
+        places: tuple[list[tuple[int, int]], ...] = (
+            [(_kelvin(t), a) for a, p in packs.items() for t in p.cell_temperatures],
+            [(_kelvin(p.mosfet_temperature), a) for a, p in packs.items()],
+            [(_kelvin(p.board_temperature), a) for a, p in packs.items()],
+        )
+        for place in places:
+            average = sum(raw for raw, _ in place) // len(place)
+            info += struct.pack(">HHHHH", average, *max(place), *min(place))
+        warmest = places[0]
+        return info, {
+            None: {
+                "voltage": voltage / 1000,
+                "current": current / 100,
+                "soc": soc,
+                "cell_voltage_max": high[0] / 1000,
+                "cell_voltage_min": low[0] / 1000,
+                "cell_temperature_max": _celsius(max(warmest)[0]),
+                "cell_temperature_min": _celsius(min(warmest)[0]),
+            }
+        }
+
+    def _system_alarms(self, packs: dict[int, SimPack]) -> _Answer:
+        words = bytearray(4)
+        said = set()
+        for alarm in {alarm for pack in packs.values() for alarm in pack.alarms}:
+            for conditions, severity, byte, bit, meaning in _SYSTEM_BITS:
+                if alarm.severity is severity and alarm.condition in conditions:
+                    words[byte] |= 1 << bit
+                    said.add(Alarm(condition=meaning, severity=severity))
+        return bytes(words), {None: {"alarms": frozenset(said)}}
+
+    def _system_limits(self, packs: dict[int, SimPack]) -> _Answer:
+        members = list(packs.values())
+        charge_v = _word(min(p.charge_voltage_limit for p in members), 1000)
+        discharge_v = _word(max(p.discharge_voltage_limit for p in members), 1000)
+        charge_i = _word(sum(p.charge_limit for p in members), 10, signed=True)
+        discharge_i = _word(sum(p.discharge_limit for p in members), 10, signed=True)
+        charge, discharge = any(p.charge_enabled for p in members), any(p.discharge_enabled for p in members)
+        forced = any(p.force_charge_requested for p in members)
+        full = any(p.full_charge_requested for p in members)
+        status = (0x80 if charge else 0) | (0x40 if discharge else 0) | (0x20 if forced else 0) | (0x10 if full else 0)
+        return struct.pack(">HHhhB", charge_v, discharge_v, charge_i, discharge_i, status), {
+            None: {
+                "charge_voltage_limit": charge_v / 1000,
+                "discharge_voltage_limit": discharge_v / 1000,
+                "charge_current_limit": charge_i / 10,
+                "discharge_current_limit": discharge_i / 10,
+                "charge_enabled": charge,
+                "discharge_enabled": discharge,
+                "force_charge_requested": forced,
+                "full_charge_requested": full,
+            }
+        }
