@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Protocol
 
-from ..model import BankState, Identity, PackState
+from ..model import BankState, Condition, Identity, PackState
 
 
 class Integrity(Enum):
@@ -97,6 +97,7 @@ class PolledProtocol(ABC):
     timing: ClassVar[Timing]
     polls: ClassVar[tuple[Poll, ...]]
     probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
+    conditions: ClassVar[frozenset[Condition]] = frozenset()  # what its alarms can say
     address_groups: ClassVar[
         tuple[tuple[int, ...], ...]
     ]  # each group begins with its master; the first is the usual one
