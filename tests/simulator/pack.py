@@ -87,7 +87,7 @@ class PackSpec:
     cell_resistance: float = 0.0006  # ohm
     wiring_resistance: float = 0.002  # ohm, MOSFETs, busbars and cables
     spread: float = 0.01  # one sigma of capacity and resistance between cells, relative
-    imbalance: float = 0.004  # one sigma of charge between cells at the start, share of capacity
+    imbalance: float = 0.0015  # one sigma of charge between cells at the start, share of capacity
     drift: float = 0.0005  # one sigma of self-discharge between cells, share of capacity a day
     charge_current: float | None = None  # A; None: half the capacity an hour
     discharge_current: float | None = None  # A; None: half the capacity an hour

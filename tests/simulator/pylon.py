@@ -15,6 +15,8 @@ from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 
 from .bank import SimBank
 from .pack import SimPack
+from .pylon_system import COLD, HOT, SYSTEM_COMMANDS
+from .pylon_wire import WITH_ADDRESS, Answer, celsius, checksum, encode, kelvin, request, word
 from .speaker import Disguise, Reply
 
 _SOI: Final = 0x7E
@@ -48,7 +50,6 @@ _COMMANDS: Final[dict[Profile, frozenset[int]]] = {
     Profile.OLD: _PACK_COMMANDS,
     Profile.V35: frozenset({0x60, 0x61, 0x62, 0x63, 0x4F, 0x51}),
 }
-_WITH_ADDRESS: Final = frozenset({0x42, 0x44, 0x92, 0x93, 0x96})  # section 5: INFO repeats ADR
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +59,6 @@ class Sent:
     time: float  # Clock.monotonic() at the first byte
     command: int
     values: Mapping[str, object]
-
-
-def checksum(body: bytes) -> int:
-    """Section 4, over VER to the end of INFO."""
-    return -sum(body) & 0xFFFF
-
-
-def encode(address: int, code: int, info: bytes = b"", *, version: int = 0x20) -> bytes:
-    """A whole frame, question or answer; `info` in bytes, not yet in hex."""
-    lenid = len(info) * 2
-    lchksum = -((lenid >> 8) + (lenid >> 4 & 15) + (lenid & 15)) & 15
-    body = f"{version:02X}{address:02X}46{code:02X}{lchksum:X}{lenid:03X}{info.hex().upper()}".encode()
-    return b"~%b%04X\r" % (body, checksum(body))
-
-
-def request(address: int, command: int) -> bytes:
-    """A question as a master asks it."""
-    return encode(address, command, bytes([address]) if command in _WITH_ADDRESS else b"")
-
-
-def _word(value: float, scale: float, *, signed: bool = False) -> int:
-    """A value as a 16-bit count, kept within what the word can hold."""
-    low, high = (-0x8000, 0x7FFF) if signed else (0, 0xFFFF)
-    return min(max(round(value * scale), low), high)
-
-
-def _kelvin(celsius: float) -> int:
-    return round(celsius * 10) + 2731
-
-
-def _celsius(raw: int) -> float:
-    return (raw - 2731) / 10
 
 
 # condition with protection -> bits of 0x44 status 1 (section 6.2)
@@ -102,40 +71,6 @@ _STATUS1: Final = {
     Condition.CELL_UNDERVOLTAGE: 0x02,
     Condition.PACK_OVERVOLTAGE: 0x01,
 }
-_HOT: Final = frozenset(
-    {Condition.CHARGE_OVERTEMPERATURE, Condition.DISCHARGE_OVERTEMPERATURE, Condition.OVERTEMPERATURE}
-)
-_COLD: Final = frozenset(
-    {Condition.CHARGE_UNDERTEMPERATURE, Condition.DISCHARGE_UNDERTEMPERATURE, Condition.UNDERTEMPERATURE}
-)
-# (condition, severity) -> byte and bit of 0x62 (section 6.6)
-_W, _P, _F = Severity.WARNING, Severity.PROTECTION, Severity.FAULT
-_SYSTEM_BITS: Final[tuple[tuple[frozenset[Condition], Severity, int, int, Condition], ...]] = (
-    (frozenset({Condition.PACK_OVERVOLTAGE}), _W, 0, 7, Condition.PACK_OVERVOLTAGE),
-    (frozenset({Condition.PACK_UNDERVOLTAGE}), _W, 0, 6, Condition.PACK_UNDERVOLTAGE),
-    (frozenset({Condition.CELL_OVERVOLTAGE}), _W, 0, 5, Condition.CELL_OVERVOLTAGE),
-    (frozenset({Condition.CELL_UNDERVOLTAGE}), _W, 0, 4, Condition.CELL_UNDERVOLTAGE),
-    (_HOT, _W, 0, 3, Condition.OVERTEMPERATURE),
-    (_COLD, _W, 0, 2, Condition.UNDERTEMPERATURE),
-    (frozenset({Condition.MOSFET_OVERTEMPERATURE}), _W, 0, 1, Condition.MOSFET_OVERTEMPERATURE),
-    (frozenset({Condition.CELL_IMBALANCE}), _W, 0, 0, Condition.CELL_IMBALANCE),
-    (frozenset({Condition.TEMPERATURE_IMBALANCE}), _W, 1, 7, Condition.TEMPERATURE_IMBALANCE),
-    (frozenset({Condition.CHARGE_OVERCURRENT}), _W, 1, 6, Condition.CHARGE_OVERCURRENT),
-    (frozenset({Condition.DISCHARGE_OVERCURRENT}), _W, 1, 5, Condition.DISCHARGE_OVERCURRENT),
-    (frozenset({Condition.COMMUNICATION_FAILURE}), _W, 1, 4, Condition.COMMUNICATION_FAILURE),
-    (frozenset({Condition.PACK_OVERVOLTAGE}), _P, 2, 7, Condition.PACK_OVERVOLTAGE),
-    (frozenset({Condition.PACK_UNDERVOLTAGE}), _P, 2, 6, Condition.PACK_UNDERVOLTAGE),
-    (frozenset({Condition.CELL_OVERVOLTAGE}), _P, 2, 5, Condition.CELL_OVERVOLTAGE),
-    (frozenset({Condition.CELL_UNDERVOLTAGE}), _P, 2, 4, Condition.CELL_UNDERVOLTAGE),
-    (_HOT, _P, 2, 3, Condition.OVERTEMPERATURE),
-    (_COLD, _P, 2, 2, Condition.UNDERTEMPERATURE),
-    (frozenset({Condition.MOSFET_OVERTEMPERATURE}), _P, 2, 1, Condition.MOSFET_OVERTEMPERATURE),
-    (frozenset({Condition.CHARGE_OVERCURRENT}), _P, 3, 6, Condition.CHARGE_OVERCURRENT),
-    (frozenset({Condition.DISCHARGE_OVERCURRENT}), _P, 3, 5, Condition.DISCHARGE_OVERCURRENT),
-    (frozenset(Condition), _F, 3, 3, Condition.INTERNAL_FAILURE),
-)
-
-type _Answer = tuple[bytes, dict[int | None, dict[str, object]]]
 
 
 class PylonSpeaker:
@@ -167,7 +102,7 @@ class PylonSpeaker:
         self.malformed = 0
         self._buffer = bytearray()
         self._read: dict[int, tuple[int, int]] = {}  # changes that an INFOFLAG has announced
-        pack_commands: dict[int, Callable[[int, SimPack], _Answer]] = {
+        pack_commands: dict[int, Callable[[int, SimPack], Answer]] = {
             0x42: self._analog,
             0x44: self._alarms,
             0x47: self._parameters,
@@ -178,12 +113,6 @@ class PylonSpeaker:
             0x96: self._firmware,
         }
         self._pack_commands = pack_commands
-        self._system_commands: dict[int, Callable[[dict[int, SimPack]], _Answer]] = {
-            0x60: self._system_information,
-            0x61: self._system_analog,
-            0x62: self._system_alarms,
-            0x63: self._system_limits,
-        }
 
     def latest(self, address: int | None) -> dict[str, object]:
         """What was last sent of every field by this pack (None: by the system commands)."""
@@ -273,11 +202,11 @@ class PylonSpeaker:
             return self._refusal(address, RTN_COMMAND, frame)
         info = bytes.fromhex(body[12:].decode())
         self.bank.advance()
-        if command in self._system_commands:
+        if command in SYSTEM_COMMANDS:
             shown = address if self.answer_as is None else self.answer_as
-            return self._reply(shown, speaking, command, frame, self._system_commands[command](self._system(address)))
+            return self._reply(shown, speaking, command, frame, SYSTEM_COMMANDS[command](self._system(address)))
         group = False
-        if command in _WITH_ADDRESS:
+        if command in WITH_ADDRESS:
             asked = info[0] if info else address if self.lenient else None
             if asked is None:
                 return self._refusal(address, RTN_FORMAT, frame)
@@ -312,7 +241,7 @@ class PylonSpeaker:
         own = self.bank.group(address)
         return own or (self.bank.group(0x02) if address == 0x12 else {})
 
-    def _reply(self, shown: int, address: int, command: int, frame: bytes, answer: _Answer) -> Reply:
+    def _reply(self, shown: int, address: int, command: int, frame: bytes, answer: Answer) -> Reply:
         info, values = answer
 
         def on_wire(now: float) -> None:
@@ -340,18 +269,18 @@ class PylonSpeaker:
 
     # 6.1
 
-    def _analog(self, address: int, pack: SimPack) -> _Answer:
+    def _analog(self, address: int, pack: SimPack) -> Answer:
         record, values = self._analog_record(pack)
         return bytes((self._infoflag(address, pack), address)) + record, {address: values}
 
     def _analog_record(self, pack: SimPack) -> tuple[bytes, dict[str, object]]:
         old = self.profile is Profile.OLD
-        cells = [_word(v, 1000) for v in pack.cell_voltages]
-        probes = [_kelvin(pack.board_temperature), *map(_kelvin, pack.cell_temperatures)]
+        cells = [word(v, 1000) for v in pack.cell_voltages]
+        probes = [kelvin(pack.board_temperature), *map(kelvin, pack.cell_temperatures)]
         if not old and pack.sensors == 4:  # the sixth is the MOSFET; fewer leave no room for it
-            probes.append(_kelvin(pack.mosfet_temperature))
-        current = _word(pack.current, 10, signed=True)
-        voltage = _word(pack.voltage, 1000)
+            probes.append(kelvin(pack.mosfet_temperature))
+        current = word(pack.current, 10, signed=True)
+        voltage = word(pack.voltage, 1000)
         left, full = round(pack.remaining_capacity * 1000), round(pack.full_capacity * 1000)
         left16, full16 = (v if v <= 65000 else 0xFFFF for v in (left, full))
         cycles = int(pack.cycles)
@@ -363,8 +292,8 @@ class PylonSpeaker:
             record += left.to_bytes(3) + full.to_bytes(3)
         values: dict[str, object] = {
             "cell_voltages": tuple([v / 1000 for v in cells]),
-            "pcb_temperature": _celsius(probes[0]),
-            "cell_temperatures": tuple([_celsius(v) for v in probes[1:5]]),
+            "pcb_temperature": celsius(probes[0]),
+            "cell_temperatures": tuple([celsius(v) for v in probes[1:5]]),
             "current": current / 10,
             "voltage": voltage / 1000,
             "remaining_capacity": None if old and left16 == 0xFFFF else left / 1000,
@@ -372,12 +301,12 @@ class PylonSpeaker:
             "cycles": cycles,
         }
         if len(probes) > 5:
-            values["mosfet_temperature"] = _celsius(probes[5])
+            values["mosfet_temperature"] = celsius(probes[5])
         return record, values
 
     # 6.2
 
-    def _alarms(self, address: int, pack: SimPack) -> _Answer:
+    def _alarms(self, address: int, pack: SimPack) -> Answer:
         record, values = self._alarm_record(pack)
         trailing = b"" if self.profile is Profile.OLD else b"\x00"
         return bytes((self._infoflag(address, pack), address)) + record + trailing, {address: values}
@@ -407,10 +336,10 @@ class PylonSpeaker:
                 place = (cell or 1) - 1
                 cells[place] = 2 if condition is Condition.CELL_OVERVOLTAGE else 1
                 said.add(Alarm(condition=condition, severity=severity, cell=place + 1))
-            elif condition in _HOT:
+            elif condition in HOT:
                 temperatures[2] = 2
                 said.add(Alarm(condition=Condition.OVERTEMPERATURE, severity=severity))
-            elif condition in _COLD:
+            elif condition in COLD:
                 temperatures[1] = 1
                 said.add(Alarm(condition=Condition.UNDERTEMPERATURE, severity=severity))
             elif condition is Condition.MOSFET_OVERTEMPERATURE and probes == 6:
@@ -431,7 +360,7 @@ class PylonSpeaker:
         record += bytes((status1, status2, status3, faulty & 0xFF, faulty >> 8 & 0xFF))
         return record, {"alarms": frozenset(said), "heater_active": pack.heater_active}
 
-    def _whole_group(self, command: int, address: int) -> _Answer:
+    def _whole_group(self, command: int, address: int) -> Answer:
         packs = self.bank.group(address)
         build = self._analog_record if command == 0x42 else self._alarm_record
         info = bytes((self._infoflag(address, self.bank.packs[address]), len(packs)))
@@ -443,19 +372,19 @@ class PylonSpeaker:
 
     # 6.3
 
-    def _parameters(self, address: int, pack: SimPack) -> _Answer:
+    def _parameters(self, address: int, pack: SimPack) -> Answer:
         count = pack.spec.cells
         words = struct.pack(
             ">HHHHHhHHHHHh",
-            3650, 3050, 2800, _kelvin(55.0), _kelvin(0.0), _word(pack.charge_base, 10, signed=True),
-            3600 * count, 3067 * count, 2900 * count, _kelvin(60.0), _kelvin(-10.0),
-            _word(-pack.discharge_base, 10, signed=True),
+            3650, 3050, 2800, kelvin(55.0), kelvin(0.0), word(pack.charge_base, 10, signed=True),
+            3600 * count, 3067 * count, 2900 * count, kelvin(60.0), kelvin(-10.0),
+            word(-pack.discharge_base, 10, signed=True),
         )  # fmt: skip
         return bytes((self._infoflag(address, pack),)) + words, {address: {}}
 
     # 6.4
 
-    def _management(self, address: int, pack: SimPack) -> _Answer:
+    def _management(self, address: int, pack: SimPack) -> Answer:
         soc = pack.soc
         forced = pack.force_charge_requested
         bits = (
@@ -466,9 +395,9 @@ class PylonSpeaker:
             (0x08, pack.full_charge_requested),
         )
         status = sum(bit for bit, on in bits if on)
-        charge_v, discharge_v = _word(pack.charge_voltage_limit, 1000), _word(pack.discharge_voltage_limit, 1000)
-        charge_i = _word(pack.charge_limit, 10, signed=True)
-        discharge_i = _word(-pack.discharge_limit, 10, signed=True)
+        charge_v, discharge_v = word(pack.charge_voltage_limit, 1000), word(pack.discharge_voltage_limit, 1000)
+        charge_i = word(pack.charge_limit, 10, signed=True)
+        discharge_i = word(-pack.discharge_limit, 10, signed=True)
         info = struct.pack(">BHHhhB", address, charge_v, discharge_v, charge_i, discharge_i, status)
         return info, {
             address: {
@@ -485,10 +414,10 @@ class PylonSpeaker:
 
     # 6.5
 
-    def _version(self, address: int, pack: SimPack) -> _Answer:
+    def _version(self, address: int, pack: SimPack) -> Answer:
         return b"", {address: {}}
 
-    def _manufacturer(self, address: int, pack: SimPack) -> _Answer:
+    def _manufacturer(self, address: int, pack: SimPack) -> Answer:
         group = self.bank.group(address)
         spec = (group[min(group)] if group else pack).spec  # always the master's
         name = spec.model.encode("ascii")[:10].ljust(10, b"\x00")
@@ -496,89 +425,9 @@ class PylonSpeaker:
         info = name + bytes(spec.firmware[:2]) + maker
         return info, {address: {"manufacturer": spec.manufacturer, "model": spec.model}}
 
-    def _serial(self, address: int, pack: SimPack) -> _Answer:
+    def _serial(self, address: int, pack: SimPack) -> Answer:
         serial = pack.spec.serial.encode("ascii")[:16].ljust(16)
         return bytes((address,)) + serial, {address: {"serial": serial.decode()}}
 
-    def _firmware(self, address: int, pack: SimPack) -> _Answer:
+    def _firmware(self, address: int, pack: SimPack) -> Answer:
         return bytes((address, *pack.spec.firmware[:5])), {address: {"firmware_bytes": pack.spec.firmware[:5]}}
-
-    # 6.6
-
-    def _system_information(self, packs: dict[int, SimPack]) -> _Answer:
-        first = packs[min(packs)].spec
-        info = first.model.encode("ascii")[:10].ljust(10, b"\x00")
-        info += first.manufacturer.encode("ascii")[:20].ljust(20, b"\x00")
-        info += bytes(first.firmware[:2]) + bytes((len(packs),))
-        serials = [pack.spec.serial[:16].ljust(16) for pack in packs.values()]
-        info += "".join(serials).encode("ascii")
-        return info, {None: {"modules": len(packs), "manufacturer": first.manufacturer, "serials": tuple(serials)}}
-
-    def _system_analog(self, packs: dict[int, SimPack]) -> _Answer:
-        members = list(packs.values())
-        count = len(members)
-        voltage = _word(sum(p.voltage for p in members) / count, 1000)
-        current = _word(sum(p.current for p in members), 100, signed=True)
-        capacity = sum(p.full_capacity for p in members)
-        soc = round(100 * sum(p.remaining_capacity for p in members) / capacity)
-        cycles = [int(p.cycles) for p in members]
-        soh = [round(p.soh) for p in members]
-        cells = [(_word(v, 1000), a) for a, p in packs.items() for v in p.cell_voltages]
-        high, low = max(cells), min(cells)
-        info = struct.pack(
-            ">HhBHHBBHHHH",
-            voltage, current, soc, sum(cycles) // count, max(cycles), sum(soh) // count, min(soh), *high, *low,
-        )  # fmt: skip
-        places: tuple[list[tuple[int, int]], ...] = (
-            [(_kelvin(t), a) for a, p in packs.items() for t in p.cell_temperatures],
-            [(_kelvin(p.mosfet_temperature), a) for a, p in packs.items()],
-            [(_kelvin(p.board_temperature), a) for a, p in packs.items()],
-        )
-        for place in places:
-            average = sum(raw for raw, _ in place) // len(place)
-            info += struct.pack(">HHHHH", average, *max(place), *min(place))
-        warmest = places[0]
-        return info, {
-            None: {
-                "voltage": voltage / 1000,
-                "current": current / 100,
-                "soc": soc,
-                "cell_voltage_max": high[0] / 1000,
-                "cell_voltage_min": low[0] / 1000,
-                "cell_temperature_max": _celsius(max(warmest)[0]),
-                "cell_temperature_min": _celsius(min(warmest)[0]),
-            }
-        }
-
-    def _system_alarms(self, packs: dict[int, SimPack]) -> _Answer:
-        words = bytearray(4)
-        said = set()
-        for alarm in {alarm for pack in packs.values() for alarm in pack.alarms}:
-            for conditions, severity, byte, bit, meaning in _SYSTEM_BITS:
-                if alarm.severity is severity and alarm.condition in conditions:
-                    words[byte] |= 1 << bit
-                    said.add(Alarm(condition=meaning, severity=severity))
-        return bytes(words), {None: {"alarms": frozenset(said)}}
-
-    def _system_limits(self, packs: dict[int, SimPack]) -> _Answer:
-        members = list(packs.values())
-        charge_v = _word(min(p.charge_voltage_limit for p in members), 1000)
-        discharge_v = _word(max(p.discharge_voltage_limit for p in members), 1000)
-        charge_i = _word(sum(p.charge_limit for p in members), 10, signed=True)
-        discharge_i = _word(sum(p.discharge_limit for p in members), 10, signed=True)
-        charge, discharge = any(p.charge_enabled for p in members), any(p.discharge_enabled for p in members)
-        forced = any(p.force_charge_requested for p in members)
-        full = any(p.full_charge_requested for p in members)
-        status = (0x80 if charge else 0) | (0x40 if discharge else 0) | (0x20 if forced else 0) | (0x10 if full else 0)
-        return struct.pack(">HHhhB", charge_v, discharge_v, charge_i, discharge_i, status), {
-            None: {
-                "charge_voltage_limit": charge_v / 1000,
-                "discharge_voltage_limit": discharge_v / 1000,
-                "charge_current_limit": charge_i / 10,
-                "discharge_current_limit": discharge_i / 10,
-                "charge_enabled": charge,
-                "discharge_enabled": discharge,
-                "force_charge_requested": forced,
-                "full_charge_requested": full,
-            }
-        }
