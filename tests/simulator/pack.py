@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate, pairwise
 import random
 from typing import Final
@@ -38,6 +38,7 @@ _OCV_POINTS: Final = (
 _OCV_LOW: Final = _OCV_POINTS[0][0]
 _OCV_HIGH: Final = _OCV_POINTS[-1][0]
 _OCV_STEPS_PER_UNIT: Final = 2000
+_OCV_SHIFT: Final = -_OCV_LOW * _OCV_STEPS_PER_UNIT
 
 
 def _ocv_table() -> tuple[float, ...]:
@@ -54,6 +55,9 @@ def _ocv_table() -> tuple[float, ...]:
 
 _OCV: Final = _ocv_table()
 _OCV_LAST: Final = len(_OCV) - 2
+# the same as straight lines: voltage = base + place * slope
+_OCV_SLOPE: Final = tuple(b - a for a, b in pairwise(_OCV))
+_OCV_BASE: Final = tuple(a - index * slope for index, (a, slope) in enumerate(zip(_OCV, _OCV_SLOPE, strict=False)))
 # V x unit of charge, integrated along the curve: what a cell of 1 Ah has stored, in Wh
 _OCV_ENERGY: Final = tuple(accumulate(((a + b) / 2 / _OCV_STEPS_PER_UNIT for a, b in pairwise(_OCV)), initial=0.0))
 
@@ -62,8 +66,7 @@ def rest_voltage(fill: float) -> float:
     """Voltage of a cell at rest, V, for its charge as a share of its capacity."""
     place = (fill - _OCV_LOW) * _OCV_STEPS_PER_UNIT
     index = min(max(int(place), 0), _OCV_LAST)
-    low = _OCV[index]
-    return low + (place - index) * (_OCV[index + 1] - low)
+    return _OCV_BASE[index] + place * _OCV_SLOPE[index]
 
 
 def _stored(fill: float) -> float:
@@ -109,6 +112,11 @@ class Guard:
     enter: float
     leave: float
     blocks: str = ""  # c: charging, d: discharging
+
+    def beyond(self, value: float, active: list[Guard]) -> bool:
+        """Whether the alarm stands, given those that stood before."""
+        limit = self.leave if any(guard is self for guard in active) else self.enter
+        return value >= limit if self.enter > self.leave else value <= limit
 
 
 _W, _P = Severity.WARNING, Severity.PROTECTION
@@ -159,6 +167,20 @@ GUARDS: Final = (
     Guard(quantity="gap", condition=Condition.CELL_IMBALANCE, severity=_W, enter=0.30, leave=0.20),
     Guard(quantity="soc", condition=Condition.LOW_SOC, severity=_W, enter=10.0, leave=15.0),
 )
+
+
+def _first_signs() -> tuple[tuple[str, bool, float], ...]:
+    """Of each quantity, the first threshold on the way up and on the way down: within these nothing can be wrong."""
+    signs: dict[tuple[str, bool], float] = {}
+    for guard in GUARDS:
+        high = guard.enter > guard.leave
+        key = (guard.quantity, high)
+        known = signs.get(key, guard.enter)
+        signs[key] = min(known, guard.enter) if high else max(known, guard.enter)
+    return tuple((name, high, enter) for (name, high), enter in signs.items())
+
+
+_FIRST_SIGNS: Final = _first_signs()
 # Which cells an alarm names: those beyond this, by condition
 _CELL_CONDITIONS: Final = frozenset({Condition.CELL_OVERVOLTAGE, Condition.CELL_UNDERVOLTAGE})
 
@@ -198,7 +220,6 @@ class Meter:
     discharged: float = 0.0
     heat: float = 0.0  # lost in resistances
     bled: float = 0.0  # burnt by balancing and self-discharge
-    events: list[tuple[float, str]] = field(default_factory=list)
 
 
 class SimPack:
@@ -211,9 +232,10 @@ class SimPack:
         count = spec.cells
         self.full_capacity = spec.capacity * spec.soh / 100
         self._capacity = [self.full_capacity * (1 + abs(rng.gauss(0, spec.spread))) for _ in range(count)]
-        self._inverse = [1 / c for c in self._capacity]
+        self._scale = [_OCV_STEPS_PER_UNIT / c for c in self._capacity]  # Ah to a place on the curve
         self._resistance = [spec.cell_resistance * (1 + abs(rng.gauss(0, spec.spread * 5))) for _ in range(count)]
         self._leak = [abs(rng.gauss(0, spec.drift)) * spec.capacity / _DAY for _ in range(count)]  # Ah/s
+        self._leak_sum = sum(self._leak)
         self._offset = [rng.gauss(0, spec.imbalance) for _ in range(count)]
         self._charge: list[float] = []
         self.remaining_capacity = 0.0  # Ah, as the BMS counts it
@@ -235,7 +257,7 @@ class SimPack:
         self.silent = False  # asleep or unplugged: still there, but answers nothing
         self.meter = Meter()
         self.age_of_full = 0.0  # s since the last full charge
-        self._active: set[Guard] = set()
+        self._active: list[Guard] = []
         self._forced: frozenset[Alarm] = frozenset()
         self._charge_trip, self._discharge_trip = _Trip(), _Trip()
         self.alarms: frozenset[Alarm] = frozenset()
@@ -351,27 +373,19 @@ class SimPack:
 
     def _move_charge(self, dt: float, current: float) -> None:
         amount = current * dt / _HOUR
-        charge = self._charge
-        lost = 0.0
-        for index, leak in enumerate(self._leak):
-            taken = leak * dt
-            charge[index] += amount - taken
-            lost += taken
-        self.meter.bled += lost * self.voltage / self.spec.cells
+        self._charge = charge = [q + amount - leak * dt for q, leak in zip(self._charge, self._leak, strict=True)]
+        self.meter.bled += self._leak_sum * dt * self.voltage / self.spec.cells
         for cell in self.balancing_cells:
             taken = _BLEED * dt / _HOUR
             charge[cell - 1] -= taken
             self.meter.bled += taken * self.cell_voltages[cell - 1]
 
     def _measure(self, current: float) -> None:
-        table, last, low, steps = _OCV, _OCV_LAST, _OCV_LOW, _OCV_STEPS_PER_UNIT
-        rest = []
-        for charge, inverse in zip(self._charge, self._inverse, strict=True):
-            place = (charge * inverse - low) * steps
-            index = int(place)
-            index = 0 if index < 0 else min(index, last)
-            at = table[index]
-            rest.append(at + (place - index) * (table[index + 1] - at))
+        base, slope = _OCV_BASE, _OCV_SLOPE
+        places = [charge * scale + _OCV_SHIFT for charge, scale in zip(self._charge, self._scale, strict=True)]
+        if min(places) < 0 or max(places) >= _OCV_LAST:
+            places = [min(max(place, 0.0), float(_OCV_LAST)) for place in places]
+        rest = [base[index := int(place)] + place * slope[index] for place in places]
         self.emf = sum(rest)
         self.cell_voltages = cells = [v + current * r for v, r in zip(rest, self._resistance, strict=True)]
         self.voltage = sum(cells)
@@ -434,12 +448,10 @@ class SimPack:
         """Raise and give up alarms, then set switches and limits accordingly."""
         quantities = self._quantities(dt)
         active = self._active
-        for guard in GUARDS:
-            value = quantities[guard.quantity]
-            limit = guard.leave if guard in active else guard.enter
-            beyond = value >= limit if guard.enter > guard.leave else value <= limit
-            if beyond != (guard in active):
-                (active.add if beyond else active.discard)(guard)
+        if active or any(
+            quantities[name] >= enter if high else quantities[name] <= enter for name, high, enter in _FIRST_SIGNS
+        ):
+            self._active = active = [guard for guard in GUARDS if guard.beyond(quantities[guard.quantity], active)]
         if active or self._forced or self.alarms or self.fully_charged:
             alarms = frozenset(self._named(active)) | self._forced
             if alarms != self.alarms:
