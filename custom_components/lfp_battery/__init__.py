@@ -1,0 +1,58 @@
+"""LiFePO4 packs as devices: the life of a config entry, and nothing else."""
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
+from homeassistant.helpers import config_validation as cv, device_registry as dr
+
+from . import connect
+from .bms.errors import LinkError, LinkProblem
+from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
+from .coordinator import LfpConfigEntry, LfpRuntimeData, link_problem
+from .identity import Record
+from .link import LfpLink
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
+PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
+
+# No amount of trying again opens these; the person must change the address.
+_HOPELESS = frozenset({LinkProblem.BAD_ADDRESS, LinkProblem.CREDENTIALS})
+
+
+async def async_setup_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
+    """Open the link and put the packs behind it into the home."""
+    link = LfpLink(hass, entry, connect.clock(hass))
+    client = connect.create_client(hass, entry, link)
+    try:
+        await link.async_start(client)
+    except LinkError as err:
+        kind = ConfigEntryError if err.problem in _HOPELESS else ConfigEntryNotReady
+        raise kind(**link_problem(entry, err)) from err
+    entry.runtime_data = LfpRuntimeData(link=link, client=client)
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+
+
+async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
+    """Take the entities away; the link closes with the entry's background task."""
+    await hass.config_entries.async_unload_platforms_or_raise(entry, PLATFORMS)
+
+
+async def async_remove_config_entry_device(
+    hass: HomeAssistant, entry: LfpConfigEntry, device: dr.AnyDeviceEntry
+) -> bool:
+    """Forget a pack that is gone; one that still answers stays, and so does the bank."""
+    identifiers = {identifier for domain, identifier in device.identifiers if domain == DOMAIN}
+    if entry.entry_id in identifiers:
+        return False
+    if entry.state is ConfigEntryState.LOADED:
+        return entry.runtime_data.link.async_forget(identifiers)
+    packs = {
+        address: record
+        for address, record in entry.data.get(CONF_PACKS, {}).items()
+        if Record.from_mapping(record).identity(entry.entry_id, int(address)) not in identifiers
+    }
+    gone = {int(address) for address in entry.data.get(CONF_PACKS, {})} - {int(address) for address in packs}
+    addresses = [address for address in entry.data[CONF_ADDRESSES] if address not in gone]
+    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_PACKS: packs, CONF_ADDRESSES: addresses})
+    return True

@@ -1,0 +1,254 @@
+"""Binary sensors: what a pack allows, what is wrong with it, and whether it answers at all."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.components.binary_sensor import (
+    DOMAIN as BINARY_SENSOR_DOMAIN,
+    BinarySensorDeviceClass,
+    BinarySensorEntity,
+    BinarySensorEntityDescription,
+)
+from homeassistant.const import EntityCategory
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+
+from .bms.model import Alarm, Condition, Severity
+from .coordinator import LfpBankCoordinator, LfpConfigEntry, LfpUnit
+from .entity import LfpEntity, LfpEntityDescription, always, async_add_as_reported
+
+PARALLEL_UPDATES = 0
+
+# Serial protocols resolve 0.1 A (pylon-rs485.md section 6.1): two counts are rest, five are not, between is as before.
+_CHARGING_ABOVE = 0.5  # A
+_RESTING_BELOW = 0.2  # A
+_LOW_BATTERY_HYSTERESIS = 2.0  # %
+
+# Every day's business, with sensors of its own: not a problem.
+_USUAL = frozenset({Condition.FULLY_CHARGED, Condition.LOW_SOC})
+
+# Said for a cell, for the pack, or without a place: one sensor for whichever a protocol has.
+_FOLDED: Mapping[Condition, frozenset[Condition]] = {
+    Condition.OVERVOLTAGE: frozenset({Condition.OVERVOLTAGE, Condition.CELL_OVERVOLTAGE, Condition.PACK_OVERVOLTAGE}),
+    Condition.UNDERVOLTAGE: frozenset(
+        {Condition.UNDERVOLTAGE, Condition.CELL_UNDERVOLTAGE, Condition.PACK_UNDERVOLTAGE}
+    ),
+}
+_ON_BY_DEFAULT = frozenset(
+    {
+        Condition.OVERVOLTAGE,
+        Condition.UNDERVOLTAGE,
+        Condition.CHARGE_OVERTEMPERATURE,
+        Condition.CHARGE_UNDERTEMPERATURE,
+        Condition.DISCHARGE_OVERTEMPERATURE,
+        Condition.DISCHARGE_UNDERTEMPERATURE,
+        Condition.SHORT_CIRCUIT,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LfpBinarySensorDescription(LfpEntityDescription, BinarySensorEntityDescription):
+    """A binary sensor; `value_fn` is also given what the sensor shows now, for those with a dead band."""
+
+    value_fn: Callable[[LfpUnit, bool | None], bool | None]
+
+
+def _flag(name: str) -> Callable[[LfpUnit, bool | None], bool | None]:
+    def value(unit: LfpUnit, _: bool | None) -> bool | None:
+        found: bool | None = getattr(unit.state, name)
+        return found
+
+    return value
+
+
+def _battery_low(unit: LfpUnit, was: bool | None) -> bool | None:
+    if (soc := unit.state.soc) is None:
+        return None
+    return soc <= unit.settings.low_battery + (_LOW_BATTERY_HYSTERESIS if was else 0.0)
+
+
+def _charging(unit: LfpUnit, was: bool | None) -> bool | None:
+    if (current := unit.state.current) is None:
+        return None
+    return current > (_RESTING_BELOW if was else _CHARGING_ABOVE)
+
+
+def _worst(alarms: list[Alarm]) -> Severity | None:
+    return max((alarm.severity for alarm in alarms), default=None)
+
+
+def _problems(unit: LfpUnit) -> list[Alarm]:
+    return [alarm for alarm in unit.state.alarms or () if alarm.condition not in _USUAL]
+
+
+def _problem(unit: LfpUnit, _: bool | None) -> bool | None:
+    return None if unit.state.alarms is None else bool(_problems(unit))
+
+
+def _problem_attributes(unit: LfpUnit) -> dict[str, Any]:
+    problems = _problems(unit)
+    worst = _worst(problems)
+    return {
+        "severity": worst.value if worst else None,
+        "conditions": sorted({alarm.condition.value for alarm in problems}),
+    }
+
+
+def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
+    """Whether an automation may rely on what this unit says: it answers, nothing is held back, nothing is broken."""
+    if not unit.online or unit.data.held_back:
+        return False
+    if (alarms := unit.state.alarms) is None:
+        return "alarms" not in unit.record.fields
+    return _worst(list(alarms)) is not Severity.FAULT
+
+
+def _balancing(unit: LfpUnit, _: bool | None) -> bool | None:
+    cells = unit.state.balancing_cells
+    return None if cells is None else bool(cells)
+
+
+def _balancing_attributes(unit: LfpUnit) -> dict[str, Any]:
+    return {"cells": sorted(unit.state.balancing_cells or ())}
+
+
+BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
+    LfpBinarySensorDescription(
+        key="battery_low", device_class=BinarySensorDeviceClass.BATTERY, needs=("soc",), value_fn=_battery_low
+    ),
+    LfpBinarySensorDescription(
+        key="charging",
+        device_class=BinarySensorDeviceClass.BATTERY_CHARGING,
+        needs=("current",),
+        value_fn=_charging,
+    ),
+    LfpBinarySensorDescription(
+        key="problem",
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        needs=("alarms",),
+        value_fn=_problem,
+        attributes_fn=_problem_attributes,
+    ),
+    LfpBinarySensorDescription(
+        key="charge_allowed",
+        translation_key="charge_allowed",
+        needs=("charge_enabled",),
+        value_fn=_flag("charge_enabled"),
+    ),
+    LfpBinarySensorDescription(
+        key="discharge_allowed",
+        translation_key="discharge_allowed",
+        needs=("discharge_enabled",),
+        value_fn=_flag("discharge_enabled"),
+    ),
+    LfpBinarySensorDescription(
+        key="heater",
+        translation_key="heater",
+        device_class=BinarySensorDeviceClass.RUNNING,
+        needs=("heater_active",),
+        value_fn=_flag("heater_active"),
+    ),
+    LfpBinarySensorDescription(
+        key="connectivity",
+        device_class=BinarySensorDeviceClass.CONNECTIVITY,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        available_fn=always,
+        value_fn=lambda unit, _: unit.online,
+    ),
+    LfpBinarySensorDescription(
+        key="safe_to_act", translation_key="safe_to_act", available_fn=always, value_fn=_safe_to_act
+    ),
+    LfpBinarySensorDescription(
+        key="balancing",
+        translation_key="balancing",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        needs=("balancing_cells",),
+        value_fn=_balancing,
+        attributes_fn=_balancing_attributes,
+    ),
+    *(
+        LfpBinarySensorDescription(
+            key=name,
+            translation_key=name,
+            entity_category=EntityCategory.DIAGNOSTIC,
+            entity_registry_enabled_default=False,
+            needs=(name,),
+            value_fn=_flag(name),
+        )
+        for name in ("force_charge_requested", "full_charge_requested")
+    ),
+)
+
+LINK = LfpBinarySensorDescription(
+    key="link",
+    translation_key="link",
+    device_class=BinarySensorDeviceClass.CONNECTIVITY,
+    entity_category=EntityCategory.DIAGNOSTIC,
+    exists_fn=lambda _: True,
+    available_fn=always,
+    value_fn=lambda unit, _: isinstance(unit, LfpBankCoordinator) and unit.link_up,
+)
+
+
+def _condition(key: Condition) -> LfpBinarySensorDescription:
+    """The sensor of one condition, or of those that are folded into one."""
+    meant = _FOLDED.get(key, frozenset({key}))
+    folding = next((folded for folded in _FOLDED.values() if key in folded and meant != folded), None)
+
+    def active(unit: LfpUnit) -> list[Alarm]:
+        return [alarm for alarm in unit.state.alarms or () if alarm.condition in meant]
+
+    def exists(unit: LfpUnit) -> bool:
+        known = unit.conditions
+        if "alarms" not in unit.record.fields or known.isdisjoint(meant):
+            return False
+        return folding is None or len(known & folding) > 1  # alone, it is the folded one already
+
+    def attributes(unit: LfpUnit) -> dict[str, Any]:
+        alarms = active(unit)
+        worst = _worst(alarms)
+        found: dict[str, Any] = {"severity": worst.value if worst else None}
+        if cells := sorted({alarm.cell for alarm in alarms if alarm.cell is not None}):
+            found["cells"] = cells
+        return found
+
+    return LfpBinarySensorDescription(
+        key=key.value,
+        translation_key=key.value,
+        device_class=BinarySensorDeviceClass.PROBLEM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=key in _ON_BY_DEFAULT,
+        exists_fn=exists,
+        value_fn=lambda unit, _: None if unit.state.alarms is None else bool(active(unit)),
+        attributes_fn=attributes,
+    )
+
+
+CONDITIONS: tuple[LfpBinarySensorDescription, ...] = tuple(_condition(key) for key in Condition)
+
+
+async def async_setup_entry(
+    hass: HomeAssistant, entry: LfpConfigEntry, async_add_entities: AddConfigEntryEntitiesCallback
+) -> None:
+    """Add the binary sensors of every unit, now and when they are first reported."""
+    async_add_as_reported(entry, async_add_entities, BINARY_SENSOR_DOMAIN, _build)
+
+
+def _build(unit: LfpUnit) -> Iterator[LfpBinarySensor]:
+    table = (*BINARY_SENSORS, *CONDITIONS, *((LINK,) if isinstance(unit, LfpBankCoordinator) else ()))
+    return (LfpBinarySensor(unit, description) for description in table if description.exists(unit))
+
+
+class LfpBinarySensor(LfpEntity, BinarySensorEntity):
+    """A yes or no of one unit; None where the battery did not say."""
+
+    entity_description: LfpBinarySensorDescription
+
+    @override
+    def _take_value(self) -> bool:
+        before = self._attr_is_on
+        self._attr_is_on = self.entity_description.value_fn(self.coordinator, before)
+        return before is not self._attr_is_on

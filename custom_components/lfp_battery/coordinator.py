@@ -1,0 +1,265 @@
+"""One coordinator a pack and one for the bank, fed by the client as it hears.
+
+Nothing here runs on a timer: the client decides when to read, and a refresh asks it to read that pack next.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict, override
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+
+from .bms.clients.base import BatteryClient
+from .bms.clock import Clock
+from .bms.energy import EnergyMeter
+from .bms.errors import LinkError
+from .bms.model import BankState, BatteryState, Identity, PackState, PollReport
+from .const import DOMAIN, LOGGER
+from .estimate import Smoothed
+from .identity import Record
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .link import LfpLink
+
+# Energy is not guessed over a longer hole in the readings than this many seconds: six cycles of the automatic interval.
+_LONGEST_GAP = 60.0
+
+type LfpConfigEntry = ConfigEntry[LfpRuntimeData]
+type LfpUnit = LfpPackCoordinator | LfpBankCoordinator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LfpRuntimeData:
+    """What belongs to a loaded entry."""
+
+    link: LfpLink
+    client: BatteryClient
+
+
+class Problem(TypedDict):
+    """The translated part of an exception."""
+
+    translation_domain: str
+    translation_key: str
+    translation_placeholders: dict[str, str]
+
+
+def link_problem(entry: LfpConfigEntry, err: LinkError) -> Problem:
+    """Why the link cannot be used, in words; the port is named by the entry's title, which holds no credential."""
+    return {
+        "translation_domain": DOMAIN,
+        "translation_key": f"link_{err.problem}",
+        "translation_placeholders": {"link": entry.title},
+    }
+
+
+class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[StateT]]):
+    """What the home knows of one unit: a pack, or the bank as it speaks for itself."""
+
+    config_entry: LfpConfigEntry
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: LfpConfigEntry,
+        client: BatteryClient,
+        *,
+        name: str,
+        report: PollReport[StateT],
+        record: Record,
+        settings: Settings,
+        conditions: frozenset[str],
+        clock: Clock,
+    ) -> None:
+        """`report` and `record` are what is known before anything was read; `conditions` can be reported at all."""
+        super().__init__(hass, LOGGER, config_entry=entry, name=name, always_update=False)
+        self.data = report
+        self.record = record
+        self.settings = settings
+        self._conditions = conditions
+        self.clock = clock
+        self.client = client
+        self.meter = EnergyMeter(longest_gap=max(_LONGEST_GAP, 3 * (settings.interval or 0)))
+        self.smoothed_current = Smoothed()
+        self.revision = 0  # counts reports, so that each is written once
+        self.created: set[tuple[str, str]] = set()  # entities that exist, by platform and key
+
+    @property
+    def identity(self) -> str:
+        """What device and entities are known by in the registries."""
+        raise NotImplementedError
+
+    @property
+    def device_info(self) -> dr.DeviceInfo:
+        """The device as the registry should have it."""
+        raise NotImplementedError
+
+    @property
+    def state(self) -> BatteryState:
+        """The last state received; one in which nothing is known when there was none."""
+        return self.data.state or BatteryState()
+
+    @property
+    def conditions(self) -> frozenset[str]:
+        """What can be reported of this unit: what the protocol declares, and whatever was seen all the same."""
+        return self._conditions | self.record.conditions
+
+    @property
+    def online(self) -> bool:
+        """Whether the values may be shown as present."""
+        return self.last_update_success and self.data.online
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the last answer."""
+        return None if self.data.received is None else self.clock.monotonic() - self.data.received
+
+    @callback
+    def async_publish(self, report: PollReport[StateT]) -> bool:
+        """Take in a report and tell the entities; whether something was reported that never was before."""
+        if self.settings.invert_current and report.state is not None:
+            report = replace(report, state=inverted(report.state))
+        before, self.record = self.record, self.record.learned(report.state, report.identity)
+        if report.online and report.received is not None and report.received != self.data.received:
+            if (power := self._counted(report, "power")) is not None:
+                self.meter.observe(report.received, power)
+            if (current := self._counted(report, "current")) is not None:
+                self.smoothed_current.observe(report.received, current)
+        self.data = report
+        self.last_update_success = True
+        self.last_exception = None
+        self.revision += 1
+        self.async_update_listeners()
+        return self.record != before
+
+    @staticmethod
+    def _counted(report: PollReport[StateT], name: str) -> float | None:
+        """A value for sums over time; one that only stands in for a reading that was held back is none."""
+        value: float | None = getattr(report.state, name, None)
+        return None if name in report.held_back else value
+
+    @callback
+    def async_link_changed(self, error: Exception | None) -> None:
+        """The link went away, or is back and this unit has yet to answer; logged once for the link, not here."""
+        self.data = replace(self.data, online=False)
+        self.last_update_success = error is None
+        self.last_exception = error
+        self.async_update_listeners()
+
+    @override
+    async def async_request_refresh(self) -> None:
+        """Read this unit next; no cooldown, because the client makes one reading of what is asked at once."""
+        await self.async_refresh()
+
+    @override
+    async def _async_update_data(self) -> PollReport[StateT]:
+        try:
+            await self._async_read()
+        except LinkError as err:
+            raise UpdateFailed(**link_problem(self.config_entry, err)) from err
+        # the client has told the listener already; what it returns has not been through `async_publish`
+        return self.data
+
+    async def _async_read(self) -> None:
+        raise NotImplementedError
+
+
+class LfpPackCoordinator(LfpCoordinator[PackState]):
+    """One pack."""
+
+    bank_device_id: str  # set before the first device is made
+    silent = False  # said so in the log
+
+    @property
+    def address(self) -> int:
+        """As on the bus."""
+        return self.data.address
+
+    @property
+    @override
+    def identity(self) -> str:
+        """See `LfpCoordinator`."""
+        return self.record.identity(self.config_entry.entry_id, self.address)
+
+    @property
+    @override
+    def device_info(self) -> dr.DeviceInfo:
+        """See `LfpCoordinator`."""
+        return dr.DeviceInfo(
+            identifiers={(DOMAIN, self.identity)},
+            translation_key="pack",
+            translation_placeholders={"address": str(self.address)},
+            via_device_id=self.bank_device_id,
+            serial_number=self.record.identifier,
+            **_described(self.record, self.settings),
+        )
+
+    @override
+    async def _async_read(self) -> None:
+        await self.client.read(self.address)
+
+
+class LfpBankCoordinator(LfpCoordinator[BankState]):
+    """The bank as it speaks for itself, where it does, and the link."""
+
+    link_up = False
+    packs_online = 0
+
+    @property
+    @override
+    def identity(self) -> str:
+        """See `LfpCoordinator`."""
+        return self.config_entry.entry_id
+
+    @property
+    @override
+    def device_info(self) -> dr.DeviceInfo:
+        """See `LfpCoordinator`."""
+        return dr.DeviceInfo(
+            identifiers={(DOMAIN, self.identity)},
+            translation_key="bank",
+            serial_number=self.record.identifier,
+            **_described(self.record, self.settings),
+        )
+
+    @override
+    async def _async_read(self) -> None:
+        await self.client.read_bank()
+
+
+class _Described(TypedDict):
+    manufacturer: str | None
+    model: str | None
+    model_id: str | None
+    sw_version: str | None
+    hw_version: str | None
+
+
+def _described(record: Record, settings: Settings) -> _Described:
+    """What a pack says of itself goes before what was chosen from the catalog, except for the name people know."""
+    return {
+        "manufacturer": settings.manufacturer or record.manufacturer,
+        "model": settings.model or record.model,
+        "model_id": record.model if settings.model else None,
+        "sw_version": record.firmware,
+        "hw_version": record.hardware,
+    }
+
+
+def inverted[StateT: BatteryState](state: StateT) -> StateT:
+    """The state as it would be with the current sensor the other way round."""
+    return replace(
+        state,
+        current=None if state.current is None else -state.current,
+        power=None if state.power is None else -state.power,
+        energy_charged=state.energy_discharged,
+        energy_discharged=state.energy_charged,
+    )
+
+
+def new_report[StateT: BatteryState](address: int, state: StateT | None = None) -> PollReport[StateT]:
+    """What is known of a unit that was never heard."""
+    return PollReport(address=address, state=state, identity=Identity())

@@ -1,0 +1,74 @@
+"""Diagnostics: what is known, what was decoded and the last frames, without anything that names a pack or a host."""
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from typing import Any
+from urllib.parse import urlsplit
+
+from homeassistant.components.diagnostics import REDACTED, async_redact_data
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import CONF_DEVICE
+from homeassistant.core import HomeAssistant
+
+from .coordinator import LfpConfigEntry, LfpUnit
+
+_SECRET = {"serial", "identifier", "serial_number", "unique_id", "title"}
+
+
+async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConfigEntry) -> dict[str, Any]:
+    """Describe an entry; one that is not loaded has its records only."""
+    found: dict[str, Any] = {
+        "entry": {
+            "data": {**entry.data, CONF_DEVICE: _port(entry.data[CONF_DEVICE])},
+            "options": dict(entry.options),
+            "disable_polling": entry.pref_disable_polling,
+        }
+    }
+    if entry.state is ConfigEntryState.LOADED:
+        runtime = entry.runtime_data
+        found |= {
+            "client": dict(runtime.client.diagnostics()),
+            "bank": _unit(runtime.link.bank),
+            "packs": {str(address): _unit(pack) for address, pack in sorted(runtime.link.packs.items())},
+        }
+    return async_redact_data(_plain(found), _SECRET)
+
+
+def _port(device: str) -> str:
+    """What kind of port it is: its host or its adapter's serial number is nobody's business."""
+    if "://" in device:
+        return f"{urlsplit(device).scheme}://{REDACTED}"
+    return f"/dev/serial/by-id/{REDACTED}" if "/by-id/" in device else device
+
+
+def _unit(unit: LfpUnit) -> dict[str, Any]:
+    report = unit.data
+    return {
+        "online": unit.online,
+        "age": unit.age,
+        "state": report.state,
+        "identity": report.identity,
+        "held_back": dict(report.held_back),
+        "counters": report.counters,
+        "record": unit.record.as_mapping(),
+        "energy": {
+            "charged": unit.meter.charged,
+            "discharged": unit.meter.discharged,
+            "unobserved": unit.meter.unobserved,
+        },
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Nothing but what JSON knows, sets in a steady order, so that two downloads can be compared."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(item) for f in fields(value) if (item := getattr(value, f.name)) is not None}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=str)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,140 @@
+"""What every entity of ours has in common: who it is, when it exists, when it is available, when it is written."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, override
+
+from homeassistant.core import callback
+from homeassistant.helpers.entity import Entity, EntityDescription
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
+
+from .coordinator import LfpConfigEntry, LfpPackCoordinator, LfpUnit
+
+
+def while_online(unit: LfpUnit) -> bool:
+    """Available as long as the unit answers; a silent pack never takes its neighbours with it."""
+    return unit.online
+
+
+def always(_: LfpUnit) -> bool:
+    """Available whatever happens: says itself whether the unit answers."""
+    return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LfpEntityDescription(EntityDescription):
+    """One entity of a pack or a bank."""
+
+    needs: tuple[str, ...] = ()  # exists once one of these model fields was reported; empty: without any
+    exists_fn: Callable[[LfpUnit], bool] | None = None  # instead of `needs`
+    available_fn: Callable[[LfpUnit], bool] = while_online
+    attributes_fn: Callable[[LfpUnit], Mapping[str, Any]] | None = None
+    attributes_follow: bool = False  # attributes are renewed with the value only, not on their own account
+    every_cycle: bool = False  # written whenever the unit answered, for integrals; else on a significant change
+    change: float = 0.0  # the smallest significant one, in the entity's unit; 0: any
+    placeholders: Mapping[str, str] | None = None
+
+    def exists(self, unit: LfpUnit) -> bool:
+        """Whether this unit has ever reported what the entity shows."""
+        if self.exists_fn is not None:
+            return self.exists_fn(unit)
+        fields = unit.record.fields
+        if not self.needs:
+            return bool(fields) or isinstance(unit, LfpPackCoordinator)
+        return not fields.isdisjoint(self.needs)
+
+
+def differs(old: Any, new: Any, change: float) -> bool:
+    """Whether two values are apart by at least `change`, element by element; floats are given a little slack."""
+    match old, new:
+        case (bool(), _) | (_, bool()):
+            return bool(old is not new)
+        case (int() | float(), int() | float()) if change:
+            return abs(new - old) >= change * (1 - 1e-6)
+        case (list() | tuple(), list() | tuple()) if len(old) == len(new):
+            return any(differs(*pair, change) for pair in zip(old, new, strict=True))
+        case Mapping(), Mapping() if old.keys() == new.keys():
+            return any(differs(old[key], new[key], change) for key in old)
+        case _:
+            return bool(old != new)
+
+
+class LfpEntity(CoordinatorEntity[LfpUnit]):
+    """An entity of one unit, described by a table."""
+
+    _attr_has_entity_name = True
+    entity_description: LfpEntityDescription
+
+    def __init__(self, unit: LfpUnit, description: LfpEntityDescription) -> None:
+        """Belong to `unit`; values are taken when Home Assistant has added the entity."""
+        super().__init__(unit)
+        self.entity_description = description
+        self._attr_unique_id = f"{unit.identity}_{description.key}"
+        self._attr_device_info = unit.device_info
+        if description.placeholders is not None:
+            self._attr_translation_placeholders = description.placeholders
+        self._revision = -1
+        self._was_available = False
+
+    @property
+    @override
+    def available(self) -> bool:
+        return self.entity_description.available_fn(self.coordinator)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        self._take()
+        self._revision = self.coordinator.revision
+        self._was_available = self.available
+
+    @callback
+    @override
+    def _handle_coordinator_update(self) -> None:
+        available, revision = self.available, self.coordinator.revision
+        due = self.entity_description.every_cycle and revision != self._revision
+        changed = self._take() if available else False
+        self._revision = revision
+        if changed or (due and available) or available != self._was_available:
+            self._was_available = available
+            self.async_write_ha_state()
+
+    def _take(self) -> bool:
+        """Take over what the unit says now if it differs enough; whether it does."""
+        description = self.entity_description
+        changed = self._take_value()
+        if description.attributes_fn is None:
+            return changed
+        attributes = dict(description.attributes_fn(self.coordinator))
+        follows = description.attributes_follow and hasattr(self, "_attr_extra_state_attributes")
+        if changed or (not follows and differs(self.extra_state_attributes, attributes, description.change)):
+            self._attr_extra_state_attributes = attributes
+            return True
+        return False
+
+    def _take_value(self) -> bool:
+        raise NotImplementedError
+
+
+@callback
+def async_add_as_reported(
+    entry: LfpConfigEntry,
+    async_add_entities: AddConfigEntryEntitiesCallback,
+    platform: str,
+    build: Callable[[LfpUnit], Iterable[Entity]],
+) -> None:
+    """Add what `build` makes for every unit, now and when a unit appears or reports something for the first time."""
+
+    @callback
+    def add_new(unit: LfpUnit) -> None:
+        new: list[Entity] = []
+        for entity in build(unit):
+            key = (platform, entity.unique_id or "")
+            if key not in unit.created:
+                unit.created.add(key)
+                new.append(entity)
+        if new:
+            async_add_entities(new)
+
+    entry.async_on_unload(entry.runtime_data.link.async_on_unit(add_new))

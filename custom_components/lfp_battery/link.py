@@ -1,0 +1,324 @@
+"""One link as Home Assistant sees it: hears the client, and keeps coordinators, devices, records and the log.
+
+Decides who is who behind the link. Knows no entities: platforms say what to call when a unit appears or grows.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from homeassistant.const import CONF_PROTOCOL
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+
+from .bms.clients.base import BatteryClient
+from .bms.clock import Clock
+from .bms.errors import LinkError, LinkProblem
+from .bms.model import BankState, CycleReport, PackState, PollReport
+from .bms.protocols import POLLED
+from .const import CONF_ADDRESSES, CONF_BANK, CONF_PACKS, DOMAIN, LOGGER
+from .coordinator import LfpBankCoordinator, LfpConfigEntry, LfpPackCoordinator, LfpUnit, new_report
+from .identity import Record, trusted_serial
+from .settings import Settings
+
+# Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
+_FIRST_CYCLE = 8.0
+# After a fault of our own the client is started anew, not at once and not never.
+_RESTART = 30.0
+
+type UnitBuilder = Callable[[LfpUnit], None]
+
+
+class LfpLink:
+    """The listener of one client; implements `ClientListener`."""
+
+    client: BatteryClient
+    _bank_device_id: str
+
+    def __init__(self, hass: HomeAssistant, entry: LfpConfigEntry, clock: Clock) -> None:
+        """Nothing is opened or registered yet."""
+        self._hass = hass
+        self._entry = entry
+        self._clock = clock
+        self._settings = Settings.of(entry.data, entry.options)
+        self._conditions = frozenset(str(c) for c in POLLED[entry.data[CONF_PROTOCOL]].conditions)
+        self._builders: list[UnitBuilder] = []
+        self._error: LinkError | None = None  # why the link is down; None before it was first opened, too
+        self._started = False  # set-up is over: from now on losses are logged
+        self._opened: asyncio.Future[None] = hass.loop.create_future()
+        self._first_cycle: asyncio.Future[None] = hass.loop.create_future()
+        self._unsaved = False
+        self._moving = False  # a reload is under way because packs changed places
+        self.packs: dict[int, LfpPackCoordinator] = {}
+        self.bank: LfpBankCoordinator
+
+    @property
+    def units(self) -> list[LfpUnit]:
+        """The bank and its packs, in the order of their addresses."""
+        return [self.bank, *(self.packs[address] for address in sorted(self.packs))]
+
+    # --- set-up ------------------------------------------------------------------------------------------------------
+
+    async def async_start(self, client: BatteryClient) -> None:
+        """Register what is known, open the link and wait a little for the packs.
+
+        Silence on an open link is no failure: packs that are asleep keep their entities.
+
+        Raises:
+            LinkError: the link cannot be opened.
+        """
+        self.client = client
+        polling = not self._entry.pref_disable_polling
+        self.bank = self._make_bank()
+        for address, record in sorted((int(a), r) for a, r in self._entry.data.get(CONF_PACKS, {}).items()):
+            self._make_pack(address, Record.from_mapping(record))
+        self._update_skipped()
+        self._entry.async_on_unload(self._hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._device_changed))
+        self._entry.async_create_background_task(self._hass, self._run(), f"{DOMAIN} {self._entry.title}")
+        await self._opened
+        if polling:
+            await self._clock.wait(self._first_cycle, _FIRST_CYCLE)
+        self._started = True
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.client.run()
+            except Exception:  # noqa: BLE001 - a fault of ours must not leave values standing as if they were fresh
+                LOGGER.exception("%s: reading stopped", self._entry.title)
+                self.link_changed(LinkError(LinkProblem.FAILED))
+            await self._clock.sleep(_RESTART)
+
+    def _make_bank(self) -> LfpBankCoordinator:
+        bank = LfpBankCoordinator(
+            self._hass,
+            self._entry,
+            self.client,
+            name=self._entry.title,
+            report=new_report(0),
+            record=Record.from_mapping(self._entry.data.get(CONF_BANK, {})),
+            settings=self._settings,
+            conditions=self._conditions,
+            clock=self._clock,
+        )
+        self._bank_device_id = self._register(bank)
+        return bank
+
+    def _make_pack(self, address: int, record: Record) -> LfpPackCoordinator:
+        pack = LfpPackCoordinator(
+            self._hass,
+            self._entry,
+            self.client,
+            name=f"{self._entry.title} pack {address}",
+            report=new_report(address),
+            record=record,
+            settings=self._settings,
+            conditions=self._conditions,
+            clock=self._clock,
+        )
+        pack.bank_device_id = self._bank_device_id
+        self.packs[address] = pack
+        self._register(pack)
+        return pack
+
+    def _register(self, unit: LfpUnit) -> str:
+        device = dr.async_get(self._hass).async_get_or_create_from_info(
+            config_entry_id=self._entry.entry_id, device_info=unit.device_info
+        )
+        return device.id
+
+    @callback
+    def async_on_unit(self, builder: UnitBuilder) -> CALLBACK_TYPE:
+        """Call `builder` for every unit there is, and whenever one appears or reports something for the first time."""
+        self._builders.append(builder)
+        for unit in self.units:
+            builder(unit)
+        return lambda: self._builders.remove(builder)
+
+    # --- what the client tells ---------------------------------------------------------------------------------------
+
+    @callback
+    def pack_polled(self, report: PollReport[PackState]) -> None:
+        """See `ClientListener`."""
+        serial = report.identity.serial if report.identity else None
+        pack = self.packs.get(report.address)
+        if self._moving or (pack is None and not report.online):
+            return
+        if (pack is None or pack.record.identifier is not None) and self._came_from_elsewhere(report.address, serial):
+            return
+        if pack is None:
+            pack = self._make_pack(
+                report.address, Record(identifier=trusted_serial(serial, self._taken(report.address)))
+            )
+            LOGGER.info("%s: found a pack at address %d", self._entry.title, report.address)
+            self._unsaved = True
+        elif self._is_another(pack, serial):
+            LOGGER.info("%s: another battery answers at address %d", self._entry.title, report.address)
+            pack.async_link_changed(None)
+            pack = self._make_pack(report.address, Record(identifier=serial))
+            self._unsaved = True
+        elif pack.online != report.online:
+            self._log_presence(pack, report.online)
+        if pack.async_publish(report):
+            self._grown(pack)
+        self._update_bank()
+
+    @callback
+    def bank_polled(self, report: PollReport[BankState]) -> None:
+        """See `ClientListener`."""
+        if self._started and self.bank.online != report.online and self.bank.data.received is not None:
+            LOGGER.info("%s: the bank %s", self._entry.title, _presence(report.online))
+        if self.bank.async_publish(report):
+            self._grown(self.bank)
+
+    @callback
+    def cycle_finished(self, report: CycleReport) -> None:
+        """See `ClientListener`."""
+        if not self._first_cycle.done():
+            self._first_cycle.set_result(None)
+        self._save()
+        for unit in self.units:
+            if not unit.online:
+                unit.async_update_listeners()  # their age is still a reading
+
+    @callback
+    def link_changed(self, error: LinkError | None) -> None:
+        """See `ClientListener`."""
+        if not self._opened.done():
+            if error is None:
+                self._opened.set_result(None)
+            else:
+                self._opened.set_exception(error)
+                return
+        if self._started and (error is None) != (self._error is None):
+            if error is None:
+                LOGGER.info("%s: the link is back", self._entry.title)
+            else:
+                LOGGER.info("%s: the link is lost (%s)", self._entry.title, error.problem)
+        self._error = error
+        self.bank.link_up = error is None
+        for unit in self.units:
+            unit.async_link_changed(error)
+        self._update_bank()
+
+    def _log_presence(self, pack: LfpPackCoordinator, online: bool) -> None:
+        """Say once that a pack went or came; not for a link's loss and return, which has its own line."""
+        if online and not pack.silent:
+            return
+        pack.silent = not online
+        if not self._started:
+            return
+        device = self._device(pack)
+        name = device and (device.name_by_user or device.name)
+        LOGGER.info("%s: %s %s", self._entry.title, name or pack.name, _presence(online))
+
+    def _grown(self, unit: LfpUnit) -> None:
+        self._unsaved = True
+        self._register(unit)
+        for builder in self._builders:
+            builder(unit)
+        if self._entry.pref_disable_polling:
+            self._save()  # no cycle will
+
+    def _update_bank(self) -> None:
+        self.bank.packs_online = sum(pack.online for pack in self.packs.values())
+        self.bank.async_update_listeners()
+
+    # --- who is who --------------------------------------------------------------------------------------------------
+
+    def _taken(self, address: int) -> set[str]:
+        """Serial numbers that mean somebody else than the pack at this address."""
+        mine = {pack.record.serial for other, pack in self.packs.items() if other != address}
+        others = {
+            record.get("identifier")
+            for entry in self._hass.config_entries.async_entries(DOMAIN)
+            if entry.entry_id != self._entry.entry_id
+            for record in entry.data.get(CONF_PACKS, {}).values()
+        }
+        return {serial for serial in mine | others if serial is not None}
+
+    def _is_another(self, pack: LfpPackCoordinator, serial: str | None) -> bool:
+        """Whether a known pack's place is taken by a battery that says who it is and never was here."""
+        known = pack.record.identifier
+        return known is not None and serial != known and trusted_serial(serial, self._taken(pack.address)) is not None
+
+    def _came_from_elsewhere(self, address: int, serial: str | None) -> bool:
+        """Follow a pack whose address was changed: its record moves, and the entry loads anew.
+
+        Where the one that is known by this serial number still answers at its old address, nobody moved: a master
+        gave its own number for another pack.
+        """
+        if serial is None or trusted_serial(serial, ()) is None:
+            return False
+        old = next((pack for pack in self.packs.values() if pack.record.identifier == serial), None)
+        if old is None or old.address == address or old.online:
+            return False
+        LOGGER.info("%s: the pack of address %d now answers at %d", self._entry.title, old.address, address)
+        records = {pack.address: pack.record for pack in self.packs.values() if pack is not old}
+        if address in records:  # the two may have changed places; if not, the next one to answer there says so
+            records[old.address] = records[address]
+        records[address] = old.record
+        self._moving = True
+        self._store(records)
+        self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
+        return True
+
+    # --- records -----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Keep what was learned with the entry, at most once a cycle."""
+        if self._unsaved and not self._moving:
+            self._unsaved = False
+            self._store({address: pack.record for address, pack in self.packs.items()})
+
+    def _store(self, records: dict[int, Record]) -> None:
+        data = {
+            **self._entry.data,
+            CONF_PACKS: {str(address): record.as_mapping() for address, record in sorted(records.items())},
+            CONF_BANK: self.bank.record.as_mapping(),
+        }
+        if records:
+            data[CONF_ADDRESSES] = sorted(records)
+        self._hass.config_entries.async_update_entry(self._entry, data=data)
+
+    @callback
+    def async_forget(self, identifiers: Collection[str]) -> bool:
+        """Forget the pack with one of these identifiers unless it answers; whether its device may go."""
+        pack = next((pack for pack in self.packs.values() if pack.identity in identifiers), None)
+        if pack is None:
+            return True  # its place was taken by another battery
+        if pack.online:
+            return False
+        del self.packs[pack.address]
+        self.client.forget(pack.address)
+        self._store({address: pack.record for address, pack in self.packs.items()})
+        self._update_bank()
+        return True
+
+    # --- devices that were disabled ----------------------------------------------------------------------------------
+
+    @callback
+    def _device_changed(self, event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
+        if event.data["action"] == "update" and "disabled_by" in event.data["changes"]:
+            self._update_skipped()
+
+    def _update_skipped(self) -> None:
+        """What nobody wants to see costs no time on the bus."""
+        skipped = {address: pack for address, pack in self.packs.items() if self._is_disabled(pack)}
+        self.client.set_skipped(skipped)
+        for pack in skipped.values():
+            pack.async_link_changed(self._error)
+        # a bank that speaks for its packs is all there is to read
+        wanted = bool(self.packs) or not self._is_disabled(self.bank)
+        self.client.set_polling(wanted and not self._entry.pref_disable_polling)
+
+    def _is_disabled(self, unit: LfpUnit) -> bool:
+        device = self._device(unit)
+        return device is not None and device.disabled
+
+    def _device(self, unit: LfpUnit) -> dr.DeviceEntry | None:
+        registry = dr.async_get(self._hass)
+        return registry.async_get_device_by_identifier((DOMAIN, unit.identity), self._entry.entry_id)
+
+
+def _presence(online: bool) -> str:
+    return "answers again" if online else "stopped answering"

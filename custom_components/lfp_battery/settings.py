@@ -1,0 +1,46 @@
+"""What a person has decided about one link, with the manual's figures where nothing was decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from .const import (
+    CONF_INTERVAL,
+    CONF_INVERT_CURRENT,
+    CONF_LOW_BATTERY,
+    CONF_SOC_FLOOR,
+    DEFAULT_LOW_BATTERY,
+    DEFAULT_SOC_FLOOR,
+)
+from .estimate import Rating
+from .findings import chosen_model, reported_model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options and rating, ready to be used."""
+
+    interval: float | None  # s; None: automatic
+    invert_current: bool
+    soc_floor: float  # %
+    low_battery: float  # %
+    rating: Rating
+    manufacturer: str | None = None  # as chosen from the catalog
+    model: str | None = None
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], options: Mapping[str, Any]) -> Self:
+        """Read an entry's data and options."""
+        family, chosen = chosen_model(data) or (None, None)
+        model = chosen or reported_model(data)
+        return cls(
+            interval=options.get(CONF_INTERVAL),
+            invert_current=options.get(CONF_INVERT_CURRENT, False),
+            soc_floor=options.get(CONF_SOC_FLOOR, DEFAULT_SOC_FLOOR),
+            low_battery=options.get(
+                CONF_LOW_BATTERY, DEFAULT_LOW_BATTERY if family is None or family.low_soc is None else family.low_soc
+            ),
+            rating=Rating(voltage=model.nominal_voltage, usable_energy=model.usable_energy) if model else Rating(),
+            manufacturer=family.manufacturer if family else None,
+            model=chosen.name if chosen else None,
+        )
