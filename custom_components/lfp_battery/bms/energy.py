@@ -1,5 +1,7 @@
 """Power over time to energy, in both directions, exactly; reads no clock."""
 
+from math import isfinite
+
 _JOULES_PER_KWH = 3_600_000.0
 
 
@@ -39,6 +41,8 @@ class EnergyMeter:
 
         An observation that is not later than the last one is left out.
         """
+        if power is not None and not isfinite(power):
+            power = None  # a total that is not a number once stays so
         if self._last is None:
             self._last = (when, power)
             return

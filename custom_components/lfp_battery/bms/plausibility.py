@@ -142,7 +142,7 @@ class Gate[StateT: BatteryState]:
             return state, {}
         second = self._judge(again) if again is not None else None
         changes = _Changes(state)
-        for key in verdict.impossible.keys() | verdict.surprising.keys():
+        for key in verdict.surprising | verdict.impossible:
             self._settle(key, verdict, state, second, again, changes)
         for doubted in (self._memory.misses, self._memory.suspects):
             for key in [key for key in doubted if key not in verdict.impossible and key not in verdict.surprising]:
@@ -184,8 +184,15 @@ class Gate[StateT: BatteryState]:
         first_value, second_value = _element(state, key), _element(again, key)
         if key in verdict.impossible:
             first_value = None
-        if second is not None and second_value is not None and key not in second.impossible:
-            repeated = first_value is not None and agree(self._rule_of(key.name), first_value, second_value)
+        rule = self._rule_of(key.name)
+        # the range is looked at here as well: what is computed is not judged, and may be so in one reading only
+        if (
+            second is not None
+            and second_value is not None
+            and key not in second.impossible
+            and rule.low <= second_value <= rule.high
+        ):
+            repeated = first_value is not None and agree(rule, first_value, second_value)
             if repeated or key not in second.surprising:
                 changes.put(key, second_value)
                 memory.misses.pop(key, None)
