@@ -313,7 +313,7 @@ class PylonSpeaker:
 
     def _alarm_record(self, pack: SimPack) -> tuple[bytes, dict[str, object]]:
         count = pack.spec.cells
-        probes = 1 + pack.sensors + (1 if self.profile is not Profile.OLD and pack.sensors == 4 else 0)
+        probes = 1 + pack.sensors  # no place for the MOSFET: captures of C-series packs have five here
         cells, temperatures = bytearray(count), bytearray(probes)
         said: set[Alarm] = set()
         charge = module = discharge = status1 = status3 = faulty = 0
@@ -342,9 +342,6 @@ class PylonSpeaker:
             elif condition in COLD:
                 temperatures[1] = 1
                 said.add(Alarm(condition=Condition.UNDERTEMPERATURE, severity=severity))
-            elif condition is Condition.MOSFET_OVERTEMPERATURE and probes == 6:
-                temperatures[5] = 2
-                said.add(Alarm(condition=condition, severity=severity))
             elif condition is Condition.CHARGE_OVERCURRENT:
                 charge = 2
             elif condition is Condition.DISCHARGE_OVERCURRENT:
