@@ -1,0 +1,472 @@
+"""Setting a battery up: choose the port, listen, find out what answers, show it, keep it.
+
+Owns the conversation with the person and every way it can end. How a port is opened is known to connect.py, what is at
+the other end to bms/discovery.py.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import logging
+from typing import Any, Self, override
+
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntry,
+    ConfigEntryState,
+    ConfigFlow,
+    ConfigFlowResult,
+    OptionsFlowWithReload,
+)
+from homeassistant.const import CONF_DEVICE, CONF_MODEL
+from homeassistant.core import DOMAIN as HOMEASSISTANT_DOMAIN, callback
+from homeassistant.data_entry_flow import AbortFlow
+from homeassistant.helpers.selector import (
+    BooleanSelector,
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    SerialPortSelector,
+)
+from homeassistant.helpers.translation import async_get_translations
+import voluptuous as vol
+
+from . import connect
+from .bms.discovery import Outcome, Progress, ScanReport, Stage
+from .bms.errors import LinkError, LinkProblem
+from .bms.protocols import POLLED
+from .const import (
+    CONF_BAUDRATE,
+    CONF_INTERVAL,
+    CONF_INVERT_CURRENT,
+    CONF_LOW_BATTERY,
+    CONF_SOC_FLOOR,
+    DEFAULT_SOC_FLOOR,
+    DOMAIN,
+    MAX_INTERVAL,
+    MIN_INTERVAL,
+)
+from .findings import (
+    ABSENT,
+    entry_data,
+    is_another_battery,
+    is_doubtful,
+    merged,
+    models_for,
+    pack_count,
+    records_in,
+    reported_model,
+    rows,
+    serials,
+    unique_id,
+)
+
+_LOGGER = logging.getLogger(__name__)
+
+# One line a transport: the step of that name asks for what the transport needs.
+_TRANSPORTS = ("serial",)
+
+_SPEED_AUTO = "auto"
+# The text beside the progress bar is fetched anew by every open dialog; more often than this nobody can read, in s.
+_TEXT_INTERVAL = 1.0
+# Shown in place of addresses that the texts must not hold themselves.
+_EXAMPLES = {"path_example": "/dev/ttyUSB0", "url_example": "socket://192.168.1.20:8899"}
+
+_PROBLEMS: Mapping[LinkProblem, str] = {
+    LinkProblem.MISSING: "port_missing",
+    LinkProblem.PERMISSION: "no_permission",
+    LinkProblem.BUSY: "port_busy",
+    LinkProblem.UNREACHABLE: "unreachable",
+    LinkProblem.BAD_ADDRESS: "bad_address",
+    LinkProblem.CREDENTIALS: "credentials",
+    LinkProblem.LOST: "adapter_lost",
+    LinkProblem.FAILED: "cannot_open",
+}
+# What these mean once the port had been open: it was there, and now it is not.
+_GONE = frozenset({LinkProblem.MISSING, LinkProblem.UNREACHABLE, LinkProblem.FAILED})
+
+_OUTCOMES: Mapping[Outcome, str] = {
+    Outcome.NOTHING: "nothing_heard",
+    Outcome.ECHO: "only_echo",
+    Outcome.NOISE: "noise",
+    Outcome.OTHER_PROTOCOL: "other_protocol",
+    Outcome.UNREADABLE: "unreadable",
+    Outcome.OTHER_MASTER: "other_master",
+}
+
+_NOT_BEGUN = Progress(stage=Stage.LISTENING, fraction=0.0)
+_ACTIONS: Mapping[Stage, str] = {
+    Stage.LISTENING: "listening",
+    Stage.PROBING: "scanning",
+    Stage.READING: "reading",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Failure:
+    """Why the form is shown again: a key of the translations, and what its text needs."""
+
+    error: str
+    placeholders: Mapping[str, str] = field(default_factory=dict)
+
+
+class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
+    """Choose a port, scan it, confirm what was found."""
+
+    VERSION = 1
+    MINOR_VERSION = 1
+
+    def __init__(self) -> None:
+        """Begin with nothing chosen."""
+        self._device: str | None = None  # the port being scanned, under its stable name
+        self._asked: Mapping[str, Any] = {}  # the form as it was sent, to be shown again
+        self._failure: _Failure | None = None
+        self._scan_task: asyncio.Task[None] | None = None
+        self._progress = _NOT_BEGUN
+        self._shown: Progress | None = None
+        self._shown_at = 0.0
+        self._labels: Mapping[str, str] = {}
+        self._report: ScanReport | None = None
+        self._data: dict[str, Any] = {}  # of the entry, from the report
+        self._paused = False  # the entry being reconfigured was unloaded, because it holds the port
+
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> LfpBatteryOptionsFlow:
+        """Get the options flow of an entry."""
+        return LfpBatteryOptionsFlow()
+
+    @override
+    def is_matching(self, other_flow: Self) -> bool:
+        """Whether another flow is busy with the same port."""
+        return self._device is not None and self._device == other_flow._device
+
+    # --- choosing the port -------------------------------------------------------------------------------------------
+
+    @override
+    async def async_step_user(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Choose how the battery is connected."""
+        return self.async_show_menu(step_id="user", menu_options=_TRANSPORTS)
+
+    async def async_step_serial(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Choose the serial port."""
+        if user_input is not None and (begun := await self._async_begin(user_input)) is not None:
+            return begun
+        return self._show_port_form("serial", {vol.Required(CONF_DEVICE): SerialPortSelector()}, self._asked)
+
+    async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Choose another port or speed for the same battery."""
+        if user_input is not None and (begun := await self._async_begin(user_input)) is not None:
+            return begun
+        speeds = sorted({speed for protocol in POLLED.values() for speed in protocol.speeds})
+        options = [SelectOptionDict(value=speed, label=speed) for speed in (_SPEED_AUTO, *map(str, speeds))]
+        fields = {
+            vol.Required(CONF_DEVICE): SerialPortSelector(),
+            vol.Required(CONF_BAUDRATE, default=_SPEED_AUTO): SelectSelector(
+                SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN, translation_key="speed")
+            ),
+        }
+        entry = self._get_reconfigure_entry()
+        return self._show_port_form("reconfigure", fields, self._asked or {CONF_DEVICE: entry.data[CONF_DEVICE]})
+
+    def _show_port_form(
+        self, step_id: str, fields: Mapping[Any, Any], suggested: Mapping[str, Any]
+    ) -> ConfigFlowResult:
+        failure = self._failure
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), suggested),
+            errors={"base": failure.error} if failure else {},
+            description_placeholders={**_EXAMPLES, **(failure.placeholders if failure else {})},
+        )
+
+    async def _async_begin(self, asked: dict[str, Any]) -> ConfigFlowResult | None:
+        """Start a scan of the port that was asked for; None with `_failure` set when it cannot be."""
+        self._asked = asked
+        self._failure = self._device = None
+        typed = asked[CONF_DEVICE].strip()
+        try:
+            await connect.async_check_address(self.hass, typed)
+        except LinkError as err:
+            self._failed(_PROBLEMS[err.problem])
+            return None
+        device = await connect.async_stable_path(self.hass, typed)
+        await self._async_abort_if_taken(device)
+        self._device = device
+        if self.hass.config_entries.flow.async_has_matching_flow(self):
+            return self.async_abort(reason="already_in_progress", translation_domain=HOMEASSISTANT_DOMAIN)
+        holder = await self._async_holder(device)
+        if holder is not None and holder.active and holder.entry_id is not None:
+            # a second master corrupts the bus, and a gateway would let it in
+            self._failed("port_busy_known", owner=holder.title)
+            return None
+        await self._async_pause_entry(device)
+        self._progress, self._shown = _NOT_BEGUN, None
+        self._labels = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
+        return await self.async_step_scan()
+
+    async def _async_holder(self, device: str) -> connect.Holder | None:
+        return await connect.async_holder(self.hass, device, but=self.context.get("entry_id"))
+
+    async def _async_abort_if_taken(self, device: str) -> None:
+        others = [
+            entry
+            for entry in self._async_current_entries(include_ignore=False)
+            if entry.entry_id != self.context.get("entry_id")
+        ]
+        if (entry := await connect.async_entry_at(self.hass, device, others)) is not None:
+            raise AbortFlow("already_configured", {"title": entry.title})
+
+    def _failed(self, error: str, **placeholders: str) -> None:
+        """Have the form shown again, with the port free for other flows."""
+        self._failure = _Failure(error=error, placeholders=placeholders)
+        self._device = None
+
+    # --- scanning ----------------------------------------------------------------------------------------------------
+
+    async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show what is being tried until the scan is done."""
+        if self._scan_task is not None and self._scan_task.done():
+            return self.async_show_progress_done(next_step_id="scanned")
+        assert self._device is not None
+        if self._scan_task is None:
+            # not eager: a task that is done at once would hand the form's input on to the next step
+            self._scan_task = self.hass.async_create_task(
+                self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
+            )
+        progress = self._shown or self._progress
+        return self.async_show_progress(
+            step_id="scan",
+            progress_action=_ACTIONS[progress.stage],
+            description_placeholders={
+                "device": self._device,
+                "protocol": self._protocol_label(progress.protocol),
+                "baudrate": str(progress.baudrate or ABSENT),
+                "address": ABSENT if progress.address is None else str(progress.address),
+            },
+            progress_task=self._scan_task,
+        )
+
+    async def _async_scan(self, device: str) -> None:
+        """Scan, and keep what was found or why nothing was.
+
+        All is decided when this ends: several open dialogs may ask for the next step at the same moment.
+        """
+        speed = self._asked.get(CONF_BAUDRATE, _SPEED_AUTO)
+        speeds = None if speed == _SPEED_AUTO else (int(speed),)
+        try:
+            report = await connect.async_scan(self.hass, device, self._progressed, speeds=speeds)
+        except LinkError as err:
+            _LOGGER.debug("Scan of %s: %s", device, err)
+            await self._async_judge_error(err.problem, device)
+        except Exception:
+            _LOGGER.exception("Scan of %s failed", device)
+            self._failed("unknown")
+        else:
+            _LOGGER.debug("Scan of %s: %s", device, report)
+            self._judge(report)
+
+    def _judge(self, report: ScanReport) -> None:
+        if report.outcome is not Outcome.FOUND:
+            nameless = report.outcome is Outcome.OTHER_PROTOCOL and report.dialect is None
+            self._failed(
+                "other_protocol_unknown" if nameless else _OUTCOMES[report.outcome],
+                dialect=self._protocol_label(report.dialect),
+                protocol=self._protocol_label(report.protocol),
+                baudrate=str(report.baudrate or ABSENT),
+            )
+            return
+        self._report = report
+        entries = self._async_current_entries()
+        taken = {record.identifier for entry in entries for record in records_in(entry.data) if record.identifier}
+        self._data = {CONF_DEVICE: self._device, **entry_data(report, taken)}
+
+    async def _async_judge_error(self, problem: LinkProblem, device: str) -> None:
+        if problem is LinkProblem.BUSY and (holder := await self._async_holder(device)) is not None:
+            self._failed("port_busy_known", owner=holder.title)
+            return
+        gone = problem in _GONE and self._progress.fraction > 0
+        self._failed(_PROBLEMS[LinkProblem.LOST if gone else problem])
+
+    @callback
+    def _progressed(self, progress: Progress) -> None:
+        """Move the bar, and now and then the text."""
+        self._progress = progress
+        now = connect.clock(self.hass).monotonic()
+        shown = self._shown
+        if shown is None or progress.stage is not shown.stage or now - self._shown_at >= _TEXT_INTERVAL:
+            self._shown, self._shown_at = progress, now
+            self.async_notify_flow_changed()
+        # after the notice, which makes the dialog forget how far the bar was
+        self.async_update_progress(progress.fraction)
+
+    def _protocol_label(self, protocol: str | None) -> str:
+        if protocol is None:
+            return ABSENT
+        return self._labels.get(f"component.{DOMAIN}.selector.protocol.options.{protocol}", protocol)
+
+    async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Go on with what the scan found, or back to the form."""
+        reconfiguring = self.source == SOURCE_RECONFIGURE
+        if self._failure is not None:
+            self._scan_task = None
+            self._resume_entry()
+            return await (self.async_step_reconfigure() if reconfiguring else self.async_step_serial())
+        if reconfiguring:
+            return self._finish_reconfigure()
+        await self.async_set_unique_id(unique_id(self._data))
+        self._abort_if_unique_id_configured(error="battery_already_configured")
+        return self._show_confirmation(self._confirmation())
+
+    # --- confirming --------------------------------------------------------------------------------------------------
+
+    def _confirmation(self) -> str:
+        """Which of the confirmations fits what was heard: the most important thing to know decides."""
+        assert self._report is not None
+        if self._entries_with_same_battery():
+            return "confirm_twice"
+        if is_doubtful(self._report):
+            return "confirm_unsure"
+        return "confirm" if self._report.packs else "confirm_bank"
+
+    def _entries_with_same_battery(self) -> list[ConfigEntry]:
+        found = serials(records_in(self._data))
+        return [entry for entry in self._async_current_entries() if found & serials(records_in(entry.data))]
+
+    def _show_confirmation(self, step_id: str) -> ConfigFlowResult:
+        report = self._report
+        assert report is not None
+        assert self._device is not None
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self._model_schema(),
+            description_placeholders={
+                "device": self._device,
+                "protocol": self._protocol_label(report.protocol),
+                "baudrate": str(report.baudrate),
+                "count": pack_count(report),
+                "packs": rows(report),
+                "answers": str(report.answers),
+                "damaged": str(report.damaged),
+                "titles": ", ".join(entry.title for entry in self._entries_with_same_battery()),
+            },
+        )
+
+    def _model_schema(self) -> vol.Schema:
+        models = models_for(self._data)
+        if not models:
+            return vol.Schema({})
+        options = [SelectOptionDict(value=name, label=label) for name, label in models.items()]
+        schema = vol.Schema(
+            {
+                vol.Optional(CONF_MODEL): SelectSelector(
+                    SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN)
+                )
+            }
+        )
+        reported = reported_model(self._data)
+        suggested = {CONF_MODEL: reported.name} if reported is not None and reported.name in models else {}
+        return self.add_suggested_values_to_schema(schema, suggested)
+
+    async def async_step_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Packs that answered well."""
+        return await self._async_confirm("confirm", user_input)
+
+    async def async_step_confirm_bank(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """A bank that speaks for all of its packs."""
+        return await self._async_confirm("confirm_bank", user_input)
+
+    async def async_step_confirm_unsure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Something answered, on thin evidence."""
+        return await self._async_confirm("confirm_unsure", user_input)
+
+    async def async_step_confirm_twice(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """A battery that is set up already, over another link."""
+        return await self._async_confirm("confirm_twice", user_input)
+
+    async def _async_confirm(self, step_id: str, user_input: dict[str, Any] | None) -> ConfigFlowResult:
+        if user_input is None:
+            return self._show_confirmation(step_id)
+        assert self._device is not None
+        title = await connect.async_title(self.hass, self._device)
+        # another flow may have added this port or battery while this form stood open
+        await self._async_abort_if_taken(self._device)
+        self._abort_if_unique_id_configured(error="battery_already_configured")
+        return self.async_create_entry(title=title, data=self._data | user_input)
+
+    # --- reconfiguring -----------------------------------------------------------------------------------------------
+
+    def _finish_reconfigure(self) -> ConfigFlowResult:
+        entry = self._get_reconfigure_entry()
+        if is_another_battery(entry.data, self._data):
+            return self.async_abort(reason="another_battery", description_placeholders={"title": entry.title})
+        self._paused = False
+        return self.async_update_reload_and_abort(entry, data_updates=merged(entry.data, self._data))
+
+    async def _async_pause_entry(self, device: str) -> None:
+        """Unload the entry being reconfigured when the port to be scanned is its own."""
+        if self.source != SOURCE_RECONFIGURE:
+            return
+        entry = self._get_reconfigure_entry()
+        if entry.state not in {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}:
+            return
+        if await connect.async_entry_at(self.hass, device, [entry]) is not None:
+            self._paused = True
+            await self.hass.config_entries.async_unload(entry.entry_id)
+
+    @callback
+    def _resume_entry(self) -> None:
+        """Set the entry up again that gave way to the scan."""
+        entry_id = self.context.get("entry_id")
+        if self._paused and entry_id is not None and self.hass.config_entries.async_get_entry(entry_id) is not None:
+            self.hass.config_entries.async_schedule_reload(entry_id)
+        self._paused = False
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
+        if (task := self._scan_task) is None:
+            self._resume_entry()
+            return
+        task.cancel()
+        # the port is free only when the scan has let go of it
+        task.add_done_callback(lambda _: self._resume_entry())
+
+
+def _percent(least: int, most: int) -> NumberSelector:
+    return NumberSelector(
+        NumberSelectorConfig(min=least, max=most, step=1, unit_of_measurement="%", mode=NumberSelectorMode.BOX)
+    )
+
+
+_OPTIONS = vol.Schema(
+    {
+        vol.Optional(CONF_INTERVAL): NumberSelector(
+            NumberSelectorConfig(
+                min=MIN_INTERVAL, max=MAX_INTERVAL, step=1, unit_of_measurement="s", mode=NumberSelectorMode.BOX
+            )
+        ),
+        vol.Optional(CONF_LOW_BATTERY): _percent(1, 90),
+        vol.Required(CONF_SOC_FLOOR, default=DEFAULT_SOC_FLOOR): _percent(0, 90),
+        vol.Required(CONF_INVERT_CURRENT, default=False): BooleanSelector(),
+    }
+)
+
+
+class LfpBatteryOptionsFlow(OptionsFlowWithReload):
+    """What can be set at any time without asking the battery."""
+
+    async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show and take all options."""
+        if user_input is not None:
+            whole = {key: int(value) if isinstance(value, float) else value for key, value in user_input.items()}
+            return self.async_create_entry(data=whole)
+        return self.async_show_form(
+            step_id="init", data_schema=self.add_suggested_values_to_schema(_OPTIONS, self.config_entry.options)
+        )
