@@ -1,6 +1,13 @@
 """The registry: every protocol by the name that entries, captures and the command line use."""
 
-from .base import PolledProtocol
-from .pylon import PylonPacks, PylonSystem
+from .base import Codec, PolledProtocol
+from .pylon import PylonPacks, PylonSystem, PylonV28
+from .pylon_dialects import Eg4V20, SeplosV20, TdtV25
 
 POLLED: dict[str, PolledProtocol] = {protocol.name: protocol for protocol in (PylonPacks(), PylonSystem())}
+
+# Everything that bytes can be read as, what is recognised only to be refused included.
+DECODERS: dict[str, Codec] = {
+    **POLLED,
+    **{codec.name: codec for codec in (PylonV28(), SeplosV20(), TdtV25(), Eg4V20())},
+}

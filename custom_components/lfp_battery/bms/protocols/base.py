@@ -88,19 +88,10 @@ class Splitter(Protocol):
         """Bytes seen so far that belong to no frame."""
 
 
-class PolledProtocol(ABC):
-    """A protocol in which one master asks and packs answer."""
+class Codec(ABC):
+    """What is needed to read a protocol without ever speaking it."""
 
     name: ClassVar[str]
-    integrity: ClassVar[Integrity]
-    speeds: ClassVar[tuple[int, ...]]  # baud, likeliest first
-    timing: ClassVar[Timing]
-    polls: ClassVar[tuple[Poll, ...]]
-    probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
-    conditions: ClassVar[frozenset[Condition]] = frozenset()  # what its alarms can say
-    address_groups: ClassVar[
-        tuple[tuple[int, ...], ...]
-    ]  # each group begins with its master; the first is the usual one
 
     @abstractmethod
     def splitter(self, request: bytes | None = None) -> Splitter:
@@ -121,3 +112,17 @@ class PolledProtocol(ABC):
         Raises FrameError for anything malformed and RefusedError for an error code, and nothing else, whatever the
         bytes are.
         """
+
+
+class PolledProtocol(Codec):
+    """A protocol in which one master asks and packs answer."""
+
+    integrity: ClassVar[Integrity]
+    speeds: ClassVar[tuple[int, ...]]  # baud, likeliest first
+    timing: ClassVar[Timing]
+    polls: ClassVar[tuple[Poll, ...]]
+    probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
+    address_groups: ClassVar[
+        tuple[tuple[int, ...], ...]
+    ]  # each group begins with its master; the first is the usual one
+    conditions: ClassVar[frozenset[Condition]]  # what alarms of this protocol can say
