@@ -111,7 +111,7 @@ async def test_an_independent_client_reads_what_was_sent(speaker_and_port: tuple
     assert (told["parameters"]["ChargeCurrentLimit"], told["parameters"]["DischargeCurrentLimit"]) == (37.0, -37.0)
     assert told["group"]["NumberOfModules"] == _PACKS
     for module, address in zip(told["group"]["Module"], speaker.bank.packs, strict=True):
-        sent = speaker.latest(address)
+        sent: dict[str, Any] = speaker.latest(address)
         assert sent["current"] < -15
         assert min(sent["cell_temperatures"]) < 10
         compare_values(module, sent)

@@ -37,6 +37,12 @@ async def port(tmp_path: Path) -> AsyncIterator[PtyLine]:
     port.stop()
 
 
+def speaker_of(port: PtyLine) -> PylonSpeaker:
+    """Who speaks on a port."""
+    assert isinstance(port.bus.speaker, PylonSpeaker)
+    return port.bus.speaker
+
+
 def open_port(path: Path, speed: int = termios.B9600) -> int:
     """Open a port as a serial program does; returns the descriptor."""
     descriptor = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -70,7 +76,7 @@ async def test_the_port_answers_at_the_pace_of_the_line(port: PtyLine) -> None:
     assert 0.249 <= times[-1] < 0.35
     assert times[0] >= 20 / 960 + 0.075
     assert len(times) > 15
-    assert port.bus.speaker.sent[2][0].values["current"] is not None
+    assert speaker_of(port).sent[2][0].values["current"] is not None
 
 
 async def test_the_speed_that_is_set_on_the_port_counts(port: PtyLine) -> None:
@@ -158,9 +164,9 @@ async def test_the_report_is_what_was_sent(port: PtyLine) -> None:
         await asyncio.to_thread(exchange, descriptor, request(2, 0x42))
     finally:
         os.close(descriptor)
-    written = json.loads(json.dumps(report(port.bus.speaker)))
+    written = json.loads(json.dumps(report(speaker_of(port))))
     assert written["2"][0]["command"] == "42"
-    assert tuple(written["2"][0]["values"]["cell_voltages"]) == port.bus.speaker.latest(2)["cell_voltages"]
+    assert tuple(written["2"][0]["values"]["cell_voltages"]) == speaker_of(port).latest(2)["cell_voltages"]
 
 
 async def test_the_program_serves_until_it_is_interrupted(tmp_path: Path) -> None:

@@ -172,10 +172,14 @@ class SimBank:
             return
         steps = math.ceil(left / self._longest)
         for _ in range(steps):
-            self.step(left / steps)
+            self._move(left / steps)
 
     def step(self, dt: float) -> None:
-        """Let `dt` simulated seconds pass, whatever the clock says."""
+        """Let `dt` simulated seconds pass ahead of the clock, which goes on from there."""
+        self._offset -= dt
+        self._move(dt)
+
+    def _move(self, dt: float) -> None:
         self._elapsed += dt
         rate, ambient = self.profile(self._start + self._elapsed)
         packs = list(self.packs.values())

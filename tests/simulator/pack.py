@@ -186,7 +186,7 @@ _CELL_CONDITIONS: Final = frozenset({Condition.CELL_OVERVOLTAGE, Condition.CELL_
 
 _TRIP_LOAD: Final = 2.2  # times the continuous current
 _TRIP_SECONDS: Final = 60.0
-_FULL_CELL: Final = 3.52  # V, with the tail current below
+_FULL_CELL: Final = 3.48  # V, with the tail current below
 _TAIL: Final = 0.03  # share of capacity an hour
 _HEAT_CAPACITY: Final = 28.0  # J/K for one Ah of one cell, housing included
 _HEAT_LOSS: Final = 2.2  # W/K of a pack
@@ -466,7 +466,7 @@ class SimPack:
             self.charge_enabled, self.discharge_enabled = charge, discharge
             self.switch_changes += 1
         warm = min(_taper(-self.temperature, -10.0, 0.0), _taper(self.temperature, 45.0, 55.0))
-        self.charge_limit = self.charge_base * warm * _taper(quantities["cell_high"], 3.42, 3.58) if charge else 0.0
+        self.charge_limit = self.charge_base * warm * _taper(quantities["cell_high"], 3.40, 3.53) if charge else 0.0
         self.discharge_limit = self.discharge_base * _taper(-quantities["cell_low"], -3.0, -2.82) if discharge else 0.0
 
     def _named(self, active: Iterable[Guard]) -> Iterable[Alarm]:
