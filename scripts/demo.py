@@ -1,0 +1,270 @@
+"""The demo: a simulated bank on a serial port, and a real Home Assistant that is set up to watch it.
+
+The integration is added through its own config flow, by the same requests that the frontend makes.
+"""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+import fcntl
+import json
+import os
+from pathlib import Path
+import signal
+import sys
+import time
+from typing import Any
+
+import aiohttp
+
+from custom_components.lfp_battery.bms.clock import SystemClock
+from custom_components.lfp_battery.const import DOMAIN
+from tests.simulator.bank import DayProfile, SimBank, make_packs
+from tests.simulator.bus import Bus
+from tests.simulator.pack import PackSpec
+from tests.simulator.pty_line import PtyLine
+from tests.simulator.pylon import PylonSpeaker
+
+from .demo_values import ATTRIBUTE_OF, EXPECTED, agrees
+from .home import PASSWORD, USER, Api, Home, HomeError, port_is_free
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / ".demo"
+FLOWS = "/api/config/config_entries/flow"
+
+PACKS = 4
+BAUDRATE = 9600
+START_TIMEOUT = 180.0  # s; the first start compiles Home Assistant
+FLOW_TIMEOUT = 180.0  # s
+VALUES_TIMEOUT = 120.0  # s
+
+
+class Progress:
+    """Tells a person what goes on, and keeps the time that each phase took."""
+
+    def __init__(self) -> None:
+        """Start with what scripts/demo measured before this began."""
+        self.seconds: dict[str, float] = {}
+        if setup := os.environ.get("LFP_SETUP_MILLISECONDS"):
+            self.seconds["setup"] = round(int(setup) / 1000, 1)
+        self._begun = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """One line, with the seconds since the start."""
+        print(f"[{time.monotonic() - self._begun:5.1f} s] {text}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        """Say what begins, and note how long it took."""
+        self.say(text)
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.monotonic() - begun, 1)
+
+
+@asynccontextmanager
+async def simulated_bank() -> AsyncIterator[tuple[PylonSpeaker, Path]]:
+    """A bank in the morning sun, and the serial port that leads to it."""
+    clock = SystemClock()
+    packs = make_packs(PACKS, PackSpec(soc=62.0))
+    speaker = PylonSpeaker(SimBank(packs, clock, profile=DayProfile(), start_hour=10.0), "c")
+    port = PtyLine(Bus(speaker, clock, baudrate=BAUDRATE), DEMO / "ttyBATTERY")
+    port.start()
+    try:
+        yield speaker, port.path
+    finally:
+        port.stop()
+
+
+async def wait_until_up(api: Api, process: asyncio.subprocess.Process, home: Home) -> None:
+    """Return when Home Assistant has started and let us in."""
+    async with asyncio.timeout(START_TIMEOUT):
+        while True:
+            if process.returncode is not None:
+                raise HomeError(f"Home Assistant ended with code {process.returncode}:\n{home.last_words()}")
+            try:
+                await api.log_in()
+                if (await api.call("GET", "/api/config"))["state"] == "RUNNING":
+                    return
+            except aiohttp.ClientError, HomeError:
+                pass  # not yet
+            await asyncio.sleep(0.3)
+
+
+def _texts() -> dict[str, Any]:
+    texts: dict[str, Any] = json.loads(
+        (ROOT / "custom_components" / DOMAIN / "translations" / "en.json").read_text(encoding="utf-8")
+    )
+    return texts["config"]  # type: ignore[no-any-return]
+
+
+async def add_battery(api: Api, port: Path, say: Callable[[str], None]) -> str:
+    """Go through the config flow as a person would; the title of the new entry."""
+    texts = _texts()
+    said = None
+    async with asyncio.timeout(FLOW_TIMEOUT):
+        step = await api.call("POST", FLOWS, {"handler": DOMAIN})
+        while step["type"] != "create_entry":
+            flow = f"{FLOWS}/{step['flow_id']}"
+            placeholders = step.get("description_placeholders") or {}
+            if errors := step.get("errors"):
+                reasons = [texts["error"].get(key, key).format_map(placeholders) for key in errors.values()]
+                raise HomeError(f"the config flow says: {' '.join(reasons)}")
+            match step["type"], step.get("step_id"):
+                case "menu", _:
+                    step = await api.call("POST", flow, {"next_step_id": "serial"})
+                case "form", "serial":
+                    step = await api.call("POST", flow, {"device": str(port)})
+                case "form", "confirm":
+                    say(f"  found {placeholders.get('count')} packs, {placeholders.get('protocol')}")
+                    step = await api.call("POST", flow, {})
+                case "progress", _:
+                    text = texts["progress"].get(step["progress_action"], "").format_map(placeholders)
+                    if text != said:
+                        say(f"  {text}")
+                        said = text
+                    await asyncio.sleep(0.5)
+                    step = await api.call("GET", flow)
+                case kind, name:
+                    raise HomeError(f"the config flow came to an unexpected {kind} {name or step.get('reason')}")
+    return str(step["title"])
+
+
+async def shown_by_pack(api: Api) -> dict[str, dict[str, dict[str, Any]]]:
+    """Of each pack, by serial number: its entities by key, with their states."""
+    states = {state["entity_id"]: state for state in await api.call("GET", "/api/states")}
+    serials = {device["id"]: device["serial_number"] for device in await api.command("config/device_registry/list")}
+    packs: dict[str, dict[str, dict[str, Any]]] = {}
+    for entry in await api.command("config/entity_registry/list"):
+        if entry["platform"] != DOMAIN or (state := states.get(entry["entity_id"])) is None:
+            continue
+        if (serial := serials.get(entry["device_id"])) is None:
+            continue
+        key = max((key for key in EXPECTED if entry["unique_id"].endswith(f"_{key}")), key=len, default=None)
+        packs.setdefault(serial, {})[key or entry["entity_id"]] = state
+    return packs
+
+
+async def differences(api: Api, speaker: PylonSpeaker) -> tuple[dict[str, Any], list[str]]:
+    """What the home shows of each pack, and which entities do not (yet) show what the pack sent."""
+    shown = await shown_by_pack(api)
+    report: dict[str, Any] = {}
+    wrong: list[str] = []
+    for address, pack in sorted(speaker.bank.packs.items()):
+        entities = shown.get(pack.spec.serial, {})
+        report[str(address)] = {
+            "serial_number": pack.spec.serial,
+            "entities": {state["entity_id"]: state["state"] for _, state in sorted(entities.items())},
+        }
+        for key, expectation in EXPECTED.items():
+            state = entities.get(ATTRIBUTE_OF.get(key, key))
+            if state is None:
+                wrong.append(f"pack {address} has no {key}")
+                continue
+            value = state["attributes"].get(expectation.attribute) if expectation.attribute else state["state"]
+            if not agrees(key, value, speaker.sent.get(address, ())):
+                wrong.append(f"{state['entity_id']} shows {key} {value}, which pack {address} did not send")
+    return report, wrong
+
+
+async def wait_for_values(api: Api, speaker: PylonSpeaker) -> dict[str, Any]:
+    """What the home shows once every entity agrees with the simulated packs."""
+    wrong: list[str] = []
+    try:
+        async with asyncio.timeout(VALUES_TIMEOUT):
+            while True:
+                report, wrong = await differences(api, speaker)
+                if not wrong:
+                    return report
+                await asyncio.sleep(0.5)
+    except TimeoutError:
+        raise HomeError("\n".join([f"after {VALUES_TIMEOUT:.0f} s not as the packs sent it:", *wrong])) from None
+
+
+async def run(arguments: argparse.Namespace, progress: Progress) -> None:
+    """Bring everything up, and down again when there is nothing left to do or when cancelled."""
+    home = Home(directory=DEMO / "config", port=arguments.port)
+    async with (
+        simulated_bank() as (speaker, port),
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
+    ):
+        with progress.phase("home", f"Making a home in {home.directory.relative_to(ROOT)}"):
+            await home.prepare(ROOT / "custom_components")
+        api = Api(session, home)
+        async with home.running() as process:
+            try:
+                with progress.phase("start", f"Starting Home Assistant, log in {home.log.relative_to(ROOT)}"):
+                    await wait_until_up(api, process, home)
+                with progress.phase("flow", f"Adding the simulated bank of {PACKS} packs at {port.relative_to(ROOT)}"):
+                    title = await add_battery(api, port, progress.say)
+                with progress.phase("values", f"Waiting until the entities of {title} hold what the packs sent"):
+                    packs = await wait_for_values(api, speaker)
+                if not arguments.once:
+                    progress.say(f"Ready: {home.url}, user {USER}, password {PASSWORD}. Ctrl-C stops everything.")
+                    await process.wait()
+                    raise HomeError(f"Home Assistant ended by itself, code {process.returncode}:\n{home.last_words()}")
+            finally:
+                progress.say("Stopping Home Assistant")
+                begun = time.monotonic()
+        progress.seconds["stop"] = round(time.monotonic() - begun, 1)
+    complaints = home.complaints()
+    print(json.dumps({"seconds": progress.seconds, "packs": packs, "log": complaints}, indent=2))
+    if ours := [line for line in complaints if DOMAIN in line]:
+        raise HomeError("\n".join(["the log is not clean:", *ours]))
+
+
+async def run_until_told(arguments: argparse.Namespace) -> int:
+    """Run, and end in order on Ctrl-C; returns the exit code."""
+    work = asyncio.create_task(run(arguments, Progress()))
+    told = False
+
+    def stop() -> None:
+        nonlocal told
+        if not told:  # a second Ctrl-C would cut the stopping short
+            told = True
+            work.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        await work
+    except asyncio.CancelledError:
+        return 130 if arguments.once else 0
+    except (HomeError, TimeoutError, aiohttp.ClientError) as err:
+        print(f"demo: {err or type(err).__name__}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def main() -> int:
+    """Run from the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/demo",
+        description="A simulated bank and a real Home Assistant with this integration set up for it, until Ctrl-C.",
+    )
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="stop when the entities hold what the packs sent; print them as JSON with the seconds each phase took",
+    )
+    parser.add_argument("--port", type=int, default=8123, help="of Home Assistant on this machine (default 8123)")
+    arguments = parser.parse_args()
+
+    DEMO.mkdir(exist_ok=True)
+    with (DEMO / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("demo: another demo is running in this checkout", file=sys.stderr)
+            return 1
+        if not port_is_free(arguments.port):
+            print(f"demo: something listens on port {arguments.port} already; choose with --port", file=sys.stderr)
+            return 1
+        return asyncio.run(run_until_told(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

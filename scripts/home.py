@@ -1,0 +1,207 @@
+"""A Home Assistant of its own: made, started, spoken to as a browser does, and stopped."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import shutil
+import signal
+import socket
+import sys
+from typing import Any
+
+import aiohttp
+from homeassistant.components.http import config as http_config
+from homeassistant.components.onboarding import STORAGE_KEY as ONBOARDING_KEY, STORAGE_VERSION as ONBOARDING_VERSION
+from homeassistant.components.onboarding.const import STEPS
+
+HOST = "127.0.0.1"
+USER = "demo"
+PASSWORD = "battery"
+
+_CONFIGURATION = """\
+# Written anew by scripts/demo at every start.
+# Not default_config: it brings integrations that look for a cloud and for devices in the network.
+homeassistant:
+  name: Demo home
+  country: DE
+  currency: EUR
+  language: en
+  time_zone: Europe/Berlin
+  unit_system: metric
+  latitude: 52.52
+  longitude: 13.4
+  elevation: 34
+config:
+energy:
+history:
+logbook:
+recorder:
+  commit_interval: 1
+logger:
+  default: warning
+  logs:
+    custom_components.lfp_battery: info
+    # They are started in every home, and miss libraries for pictures and sound that nothing here needs.
+    haffmpeg: fatal
+    homeassistant.components.camera.img_util: fatal
+"""
+
+
+class HomeError(Exception):
+    """Home Assistant did not do what it was asked; the text says what and why."""
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen there."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Home:
+    """Where a Home Assistant lives and where it listens."""
+
+    directory: Path  # configuration, database and log; deleted and made anew by `prepare`
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Address for a browser on this machine."""
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def log(self) -> Path:
+        """What Home Assistant prints; it keeps a copy of its own in `directory`."""
+        return self.directory.with_suffix(".log")
+
+    async def prepare(self, custom_components: Path) -> None:
+        """Make an empty home with one login and these integrations, past all first questions."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        (self.directory / "configuration.yaml").write_text(_CONFIGURATION, encoding="utf-8")
+        (self.directory / "custom_components").symlink_to(custom_components)
+        self._store(ONBOARDING_KEY, ONBOARDING_VERSION, 1, {"done": STEPS})
+        # Not in the configuration: from there it would be on trial, and taken back after five minutes.
+        listener: dict[str, Any] = http_config.HTTP_STORAGE_SCHEMA({"server_host": [HOST], "server_port": self.port})
+        self._store(
+            http_config.STORAGE_KEY,
+            http_config.STORAGE_VERSION,
+            http_config.STORAGE_MINOR_VERSION,
+            {
+                http_config.KEY_STABLE: {**listener, "created_at": "", "error": None, "error_message": None},
+                http_config.KEY_PENDING: None,
+                http_config.KEY_YAML_MIGRATION_DONE: True,
+            },
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "homeassistant", "--script", "auth"),
+            *("--config", self.directory, "add", USER, PASSWORD),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise HomeError(f"the login could not be created: {output.decode().strip()}")
+
+    def _store(self, key: str, version: int, minor_version: int, data: Mapping[str, Any]) -> None:
+        path = self.directory / ".storage" / key
+        path.parent.mkdir(exist_ok=True)
+        content = {"version": version, "minor_version": minor_version, "key": key, "data": data}
+        path.write_text(json.dumps(content), encoding="utf-8")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Home Assistant while it runs; stopped in order at the end, whatever happens."""
+        with self.log.open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "homeassistant", "--config", self.directory, "--log-no-color"),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                # Ctrl-C in the terminal is for the demo, which then stops Home Assistant
+                start_new_session=True,
+            )
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(process.wait(), 30)
+            except TimeoutError:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+
+    def last_words(self) -> str:
+        """The end of the log, for when Home Assistant did not come up."""
+        with suppress(OSError):
+            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+        return ""
+
+    def complaints(self) -> list[str]:
+        """Warnings and errors in the log; one warning is said of every custom integration."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [
+            line
+            for line in lines
+            if any(level in line for level in (" WARNING ", " ERROR ", " CRITICAL "))
+            and "has not been tested by Home Assistant" not in line
+        ]
+
+
+class Api:
+    """The doors that the frontend uses: REST for flows and states, a websocket for the registries."""
+
+    def __init__(self, session: aiohttp.ClientSession, home: Home) -> None:
+        """Not logged in yet."""
+        self._session = session
+        self._home = home
+        self._token = ""
+
+    async def log_in(self) -> None:
+        """Log in as a person at the login page does."""
+        client = f"{self._home.url}/"
+        start = {"client_id": client, "handler": ["homeassistant", None], "redirect_uri": client}
+        flow = await self.call("POST", "/auth/login_flow", start)
+        answer = {"client_id": client, "username": USER, "password": PASSWORD}
+        result = await self.call("POST", f"/auth/login_flow/{flow['flow_id']}", answer)
+        if result["type"] != "create_entry":
+            raise HomeError(f"the login was refused: {result.get('errors')}")
+        form = {"client_id": client, "grant_type": "authorization_code", "code": result["result"]}
+        async with self._session.post(f"{self._home.url}/auth/token", data=form) as response:
+            tokens = await self._read(response)
+        self._token = tokens["access_token"]
+
+    async def call(self, method: str, path: str, data: Mapping[str, Any] | None = None) -> Any:
+        """One request; the decoded answer."""
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        async with self._session.request(method, self._home.url + path, json=data, headers=headers) as response:
+            return await self._read(response)
+
+    async def command(self, kind: str, **data: Any) -> Any:
+        """One command over the websocket; its result."""
+        async with self._session.ws_connect(f"{self._home.url}/api/websocket", max_msg_size=0) as socket_:
+            await socket_.receive_json()
+            await socket_.send_json({"type": "auth", "access_token": self._token})
+            await socket_.receive_json()
+            await socket_.send_json({"id": 1, "type": kind, **data})
+            answer = await socket_.receive_json()
+        if not answer.get("success"):
+            raise HomeError(f"{kind} failed: {answer.get('error')}")
+        return answer["result"]
+
+    @staticmethod
+    async def _read(response: aiohttp.ClientResponse) -> Any:
+        if response.status >= 400:
+            raise HomeError(f"{response.method} {response.url.path}: {response.status} {await response.text()}")
+        return await response.json()
