@@ -62,13 +62,6 @@ _OCV_BASE: Final = tuple(a - index * slope for index, (a, slope) in enumerate(zi
 _OCV_ENERGY: Final = tuple(accumulate(((a + b) / 2 / _OCV_STEPS_PER_UNIT for a, b in pairwise(_OCV)), initial=0.0))
 
 
-def rest_voltage(fill: float) -> float:
-    """Voltage of a cell at rest, V, for its charge as a share of its capacity."""
-    place = (fill - _OCV_LOW) * _OCV_STEPS_PER_UNIT
-    index = min(max(int(place), 0), _OCV_LAST)
-    return _OCV_BASE[index] + place * _OCV_SLOPE[index]
-
-
 def _stored(fill: float) -> float:
     """Wh in a cell of 1 Ah above the low end of the curve."""
     place = min(max((fill - _OCV_LOW) * _OCV_STEPS_PER_UNIT, 0.0), float(_OCV_LAST))

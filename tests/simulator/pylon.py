@@ -427,4 +427,5 @@ class PylonSpeaker:
         return bytes((address,)) + serial, {address: {"serial": serial.decode()}}
 
     def _firmware(self, address: int, pack: SimPack) -> Answer:
-        return bytes((address, *pack.spec.firmware[:5])), {address: {"firmware_bytes": pack.spec.firmware[:5]}}
+        firmware = pack.spec.firmware[:5]
+        return bytes((address, *firmware)), {address: {"firmware": f"{firmware[0]}.{firmware[1]}"}}
