@@ -125,13 +125,19 @@ class _Scan:
         self._open_line = open_line
         self._clock = clock
         self._protocols = protocols
-        self._tell = on_progress
+        self._on_progress = on_progress
+        self._fraction = 0.0
         order = speeds or dict.fromkeys(speed for protocol in protocols for speed in protocol.speeds)
         self._speeds = tuple(order)
         self._answers = self._damaged = self._noise = 0
         self._echoed = False
         self._dialect: str | None = None
         self._unreadable: tuple[str, int] | None = None  # protocol and speed of something that answers
+
+    def _tell(self, stage: Stage, fraction: float, **what: Any) -> None:
+        # groups differ in size and are not known beforehand: the bar may wait, it must not go back
+        self._fraction = max(self._fraction, min(fraction, 1.0))
+        self._on_progress(Progress(stage=stage, fraction=self._fraction, **what))
 
     async def run(self) -> ScanReport:
         """Listen, then probe."""
@@ -162,7 +168,7 @@ class _Scan:
 
     async def _listen(self) -> Outcome | None:
         """Wait for silence; NOISE when something talks that no speed makes sense of."""
-        self._tell(Progress(stage=Stage.LISTENING, fraction=0.0))
+        self._tell(Stage.LISTENING, 0.0)
         started = self._clock.monotonic()
         if not await self._hear(self._speeds[0], _QUIET):
             return None
@@ -171,7 +177,7 @@ class _Scan:
         heard_again = False
         for number, speed in enumerate(others):
             left = _LONGEST_LISTEN - (self._clock.monotonic() - started)
-            self._tell(Progress(stage=Stage.LISTENING, fraction=_LISTENED * number / len(others), baudrate=speed))
+            self._tell(Stage.LISTENING, _LISTENED * number / len(others), baudrate=speed)
             heard_again |= await self._hear(speed, max(left / (len(others) - number), _QUIET))
         return Outcome.NOISE if heard_again else None
 
@@ -222,13 +228,11 @@ class _Scan:
                     continue
                 done = (index + number / len(probes)) / len(self._speeds)
                 self._tell(
-                    Progress(
-                        stage=Stage.PROBING,
-                        fraction=_LISTENED + (_PROBED - _LISTENED) * done,
-                        protocol=protocol.name,
-                        baudrate=speed,
-                        address=probe.address,
-                    )
+                    Stage.PROBING,
+                    _LISTENED + (_PROBED - _LISTENED) * done,
+                    protocol=protocol.name,
+                    baudrate=speed,
+                    address=probe.address,
                 )
                 exchange = await self._ask(dialogue, protocol, probe.request, speed)
                 if exchange.frame is None:
@@ -265,13 +269,11 @@ class _Scan:
             silent = 0
             for place, candidate in enumerate(group):
                 self._tell(
-                    Progress(
-                        stage=Stage.READING,
-                        fraction=_PROBED + (1 - _PROBED) * place / len(group),
-                        protocol=protocol.name,
-                        baudrate=speed,
-                        address=candidate,
-                    )
+                    Stage.READING,
+                    _PROBED + (1 - _PROBED) * place / len(group),
+                    protocol=protocol.name,
+                    baudrate=speed,
+                    address=candidate,
                 )
                 if (pack := await self._read_pack(dialogue, protocol, essential, candidate, speed)) is not None:
                     packs.append(pack)

@@ -275,9 +275,8 @@ class PolledClient:
         first = unit.compose(self._cycle)
         second: StateT | None = None
         if unit.gate.needs_second_reading(first):
-            again = {poll: await self._ask(unit, poll, fragment) for poll in unit.readings()}
-            if any(ok for poll, ok in again.items() if poll.essential):
-                second = unit.compose(self._cycle)
+            again = [poll for poll in unit.readings(self._cycle) if await self._ask(unit, poll, fragment)]
+            second = unit.compose(self._cycle, again) if again else None
         unit.publish(*unit.gate.admit(first, second))
         return True
 

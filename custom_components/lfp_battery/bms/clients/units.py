@@ -1,9 +1,10 @@
 """What a polling client remembers of one pack, or of the bank: fragments, ages, misses, identity."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from ..catalog import find_model
 from ..model import BatteryState, Identity, LinkCounters, PollReport
 from ..plausibility import Gate, Limits
 from ..protocols.base import Cadence, Integrity, Poll
@@ -33,6 +34,10 @@ class _Answer[StateT: BatteryState]:
         self.next_cycle = 0  # not before this one
         self.unsupported = False
 
+    def answered_in(self, cycle: int) -> bool:
+        """Whether the fragment is of this cycle."""
+        return self.fragment is not None and self.cycle == cycle and not self.misses
+
 
 class Unit[StateT: BatteryState]:
     """One address that is polled."""
@@ -51,6 +56,7 @@ class Unit[StateT: BatteryState]:
         self.frames: dict[str, bytes] = {}
         self.counters = LinkCounters()
         self._empty: StateT = empty
+        self._limits = limits
         self._polls = polls
         self._gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
         self._answers: dict[str, _Answer[StateT]] = {poll.name: _Answer() for poll in polls}
@@ -75,14 +81,12 @@ class Unit[StateT: BatteryState]:
         """Somebody asked for this unit: do not wait for its turn."""
         self._wait = 0
 
-    def readings(self) -> list[Poll]:
-        """The polls that a second reading repeats."""
+    def readings(self, cycle: int) -> list[Poll]:
+        """The polls that a second reading repeats: what was answered in this cycle, but for what never changes."""
         return [
             poll
             for poll in self._polls
-            if poll.cadence is Cadence.CYCLE
-            and not self._answers[poll.name].unsupported
-            and not self._answers[poll.name].misses
+            if poll.cadence is not Cadence.ONCE and self._answers[poll.name].answered_in(cycle)
         ]
 
     def _is_due(self, poll: Poll, cycle: int) -> bool:
@@ -104,6 +108,8 @@ class Unit[StateT: BatteryState]:
         self.received = now
         if identity is not None:
             self.identity = self.identity.joined(identity) if self.identity else identity
+            if self._limits is None and (model := find_model(self.identity.manufacturer, self.identity.model)):
+                self._gate.know(model.limits)
 
     def missed(self, poll: Poll, cycle: int) -> None:
         """A poll stayed without an answer that can be used."""
@@ -118,10 +124,10 @@ class Unit[StateT: BatteryState]:
         answer.unsupported = not poll.essential
         answer.fragment = None
 
-    def compose(self, cycle: int) -> StateT:
-        """One state out of the fragments that are not too old; the earlier poll wins."""
+    def compose(self, cycle: int, only: Collection[Poll] | None = None) -> StateT:
+        """One state out of the fragments that are not too old; the earlier poll wins. `only` leaves the others out."""
         parts: list[StateT] = []
-        for poll in self._polls:
+        for poll in self._polls if only is None else only:
             answer = self._answers[poll.name]
             lifetime = _LIFETIME.get(poll.cadence)
             if answer.fragment is not None and (lifetime is None or cycle - answer.cycle < lifetime):

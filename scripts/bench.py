@@ -1,0 +1,156 @@
+"""What reading a bank costs, printed: the cycle and what it is made of, the decoder, the age of a reading.
+
+Figures of one run on one machine; compare them with each other, not with other runs.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+import sys
+import time
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from custom_components.lfp_battery.bms.clients.polled import PolledClient
+from custom_components.lfp_battery.bms.clock import Clock, DrivenClock, SystemClock
+from custom_components.lfp_battery.bms.errors import LinkError
+from custom_components.lfp_battery.bms.model import BankState, CycleReport, PackState, PollReport
+from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.transports import ByteTransport
+from custom_components.lfp_battery.bms.transports.serial import SerialTransport
+from tests.simulator.bank import SimBank
+from tests.simulator.bus import BITS_PER_BYTE, Bus
+from tests.simulator.pty_line import PtyLine
+from tests.simulator.pylon import PylonSpeaker
+
+_TURNAROUND = 0.075  # s, measured with US2KBPL (pylon-rs485.md section 8)
+_PACKS = 14
+_BAUD = 9600
+_BOUND = 1.05  # of wire, turn-round and pauses
+
+
+@dataclass(slots=True)
+class Listener:
+    """Notes when each cycle ended and how old each pack's reading had become when the next one came."""
+
+    clock: Clock
+    cycles: list[tuple[float, CycleReport]] = field(default_factory=list)
+    ages: list[float] = field(default_factory=list)
+    _last: dict[int, float] = field(default_factory=dict)
+
+    def pack_polled(self, report: PollReport[PackState]) -> None:
+        """See `ClientListener`."""
+        assert report.received is not None
+        if (before := self._last.get(report.address)) is not None:
+            self.ages.append(report.received - before)
+        self._last[report.address] = report.received
+
+    def bank_polled(self, report: PollReport[BankState]) -> None:
+        """See `ClientListener`."""
+
+    def cycle_finished(self, report: CycleReport) -> None:
+        """See `ClientListener`."""
+        self.cycles.append((self.clock.monotonic(), report))
+
+    def link_changed(self, error: LinkError | None) -> None:
+        """See `ClientListener`."""
+
+
+def _row(name: str, value: float, unit: str, note: str = "") -> None:
+    print(f"  {name:<34}{value:>10.3f} {unit:<4}{note}")
+
+
+async def _cycle(transport: ByteTransport, bus: Bus, clock: Clock, pass_time: Callable[[float], object]) -> bool:
+    """Measure one settled cycle of the whole bank; whether it keeps its bound."""
+    listener = Listener(clock)
+    client = PolledClient(
+        transport, POLLED["pylon-rs485"], clock=clock, listener=listener, addresses=range(2, 2 + _PACKS)
+    )
+    task = asyncio.create_task(client.run())
+
+    async def finished(count: int) -> None:
+        while len(listener.cycles) < count:
+            result = pass_time(0.05)
+            if asyncio.iscoroutine(result):
+                await result
+            if task.done():
+                task.result()
+
+    await finished(2)  # the first one reads identity and limits of every pack
+    before = client.diagnostics()["traffic"]
+    await finished(3)
+    after = client.diagnostics()["traffic"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert isinstance(before, dict)
+    assert isinstance(after, dict)
+    cycle = listener.cycles[2][1].seconds
+    requests = after["requests"] - before["requests"]
+    wire = (after["sent"] + after["received"] - before["sent"] - before["received"]) * BITS_PER_BYTE / _BAUD
+    turnround = requests * _TURNAROUND
+    pauses = after["paused"] - before["paused"]
+    floor = wire + turnround + pauses
+    ok = cycle <= _BOUND * floor
+    _row("cycle, first (identity, limits)", listener.cycles[0][1].seconds, "s")
+    _row("cycle", cycle, "s", f" {cycle / floor:.3f} x the sum below, bound {_BOUND}: {'kept' if ok else 'BROKEN'}")
+    _row("wire", wire, "s", f" {requests} requests")
+    _row("turn-round", turnround, "s", f" {1000 * _TURNAROUND:.0f} ms a request")
+    _row("pauses", pauses, "s")
+    _row("oldest reading when renewed", max(listener.ages), "s", " from one reading of a pack to its next")
+    return ok
+
+
+async def _on_driven_clock() -> bool:
+    clock = DrivenClock()
+    bus = Bus(PylonSpeaker(SimBank(_PACKS, clock)), clock, baudrate=_BAUD, turnaround=_TURNAROUND)
+    return await _cycle(bus.open_line(_BAUD), bus, clock, clock.advance)
+
+
+async def _on_pty() -> bool:
+    clock = SystemClock()
+    bus = Bus(PylonSpeaker(SimBank(_PACKS, clock)), clock, baudrate=_BAUD, turnaround=_TURNAROUND)
+    line = PtyLine(bus)
+    line.start()
+    try:
+        return await _cycle(SerialTransport(str(line.path), _BAUD, clock=clock), bus, clock, asyncio.sleep)
+    finally:
+        line.stop()
+
+
+def _decode() -> None:
+    """Bytes of a 16-cell answer to a finished state."""
+    clock = DrivenClock()
+    protocol = POLLED["pylon-rs485"]
+    poll = protocol.polls[0]
+    speaker = PylonSpeaker(SimBank(1, clock))
+    request = poll.request(2)
+    frame = speaker.feed(request, 0.0)[0].data
+    for _ in range(2000):
+        protocol.decode(request, frame)
+    runs = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(4000):
+            protocol.decode(request, frame)
+        runs.append((time.perf_counter() - began) / 4000)
+    _row("decode, 16 cells, to PackState", min(runs) * 1e6, "us", f" {len(frame)} characters")
+
+
+def main() -> int:
+    """Print everything; 1 when a bound is broken."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.parse_args()
+    print(f"{_PACKS} packs at {_BAUD} baud, analog and alarms every cycle; in-memory line, simulated time")
+    ok = asyncio.run(_on_driven_clock())
+    print(f"{_PACKS} packs at {_BAUD} baud, analog and alarms every cycle; pseudo terminal, real time")
+    ok &= asyncio.run(_on_pty())
+    print("decoder, this machine")
+    _decode()
+    print("bench: every bound is kept" if ok else "bench: a bound is BROKEN")
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

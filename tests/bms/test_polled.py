@@ -1,0 +1,335 @@
+"""The polling client on a simulated bank: what it asks, when, and what it makes of trouble."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
+from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
+from custom_components.lfp_battery.bms.protocols import POLLED
+from tests.simulator.faults import Fault, Kind
+from tests.simulator.pylon import Profile
+
+from .rig import Rig
+
+type MakeRig = Callable[..., Awaitable[Rig]]
+
+ANALOG, ALARMS, LIMITS, SERIAL = b"4642", b"4644", b"4692", b"4693"
+
+
+@pytest.fixture
+async def make_rig() -> AsyncIterator[MakeRig]:
+    """Rigs that are stopped after the test, and that leave no task behind."""
+    rigs: list[Rig] = []
+
+    async def make(seconds: float = 0.0, **kwargs: object) -> Rig:
+        rig = Rig(**kwargs)
+        rigs.append(rig)
+        await rig.start(seconds)
+        return rig
+
+    yield make
+    for rig in rigs:
+        await rig.stop()
+        assert rig.bus.port.line is None, "the port was not given back"
+        assert not rig.speaker.forbidden
+    assert len(asyncio.all_tasks()) == 1
+
+
+def count(requests: list[bytes], command: bytes) -> int:
+    """How many of these requests are this command."""
+    return sum(request[5:9] == command for request in requests)
+
+
+async def test_values_are_those_that_the_packs_sent(make_rig: MakeRig) -> None:
+    """Every field of every pack, digit for digit."""
+    rig = await make_rig(30.0, packs=3)
+    for address in rig.bank.packs:
+        report = rig.told.last(address)
+        assert report.online
+        assert report.state is not None
+        sent = rig.speaker.latest(address)
+        compared = 0
+        for name, value in sent.items():
+            if hasattr(report.state, name):
+                got = getattr(report.state, name)
+                assert got == pytest.approx(value) if isinstance(value, float) else got == value, name
+                compared += 1
+        assert compared > 10
+        assert report.identity is not None
+        assert report.identity.serial == rig.bank.packs[address].spec.serial
+
+
+async def test_analog_and_alarms_come_every_cycle_limits_in_turn_identity_once(make_rig: MakeRig) -> None:
+    """The cadence that keeps the bus free for what changes."""
+    rig = await make_rig(12.0, packs=6)
+    start = rig.clock.monotonic()
+    cycles = len(rig.told.cycles)
+    await rig.clock.advance(60.0)
+    asked = rig.asked(start)
+    ran = len(rig.told.cycles) - cycles
+    assert ran == 6
+    assert count(asked, ANALOG) in (36, 37)  # one look for a new pack a minute
+    assert count(asked, ALARMS) == 36
+    assert count(asked, LIMITS) == 6
+    assert count(asked, SERIAL) == 0
+
+
+async def test_a_cycle_takes_the_wire_the_turn_round_and_the_pauses(make_rig: MakeRig) -> None:
+    """Fourteen packs at 9600 baud: at most 5 % over what the line itself takes."""
+    rig = await make_rig(40.0, packs=14)
+    traffic = rig.client.diagnostics()["traffic"]
+    report = rig.told.cycles[-1]
+    assert len(report.answered) == 14
+    requests = len(rig.asked(0.0))
+    assert isinstance(traffic, dict)
+    assert traffic["requests"] == requests
+    await rig.clock.advance(10.0)
+    last = rig.told.cycles[-1]
+    after = rig.client.diagnostics()["traffic"]
+    assert isinstance(after, dict)
+    wire = (after["sent"] + after["received"] - traffic["sent"] - traffic["received"]) * 10 / 9600
+    asked = after["requests"] - traffic["requests"]
+    floor = wire + asked * 0.075 + after["paused"] - traffic["paused"]
+    assert last.seconds <= 1.05 * floor
+
+
+async def test_one_silent_pack_is_silent_alone_and_within_three_cycles(make_rig: MakeRig) -> None:
+    """Its neighbours answer on; it is asked again ever more rarely, and is there again when it answers."""
+    rig = await make_rig(25.0, packs=3)
+    fault = rig.bus.faults.add(Fault(kind=Kind.SILENCE, addresses=frozenset({3})))
+    went = rig.clock.monotonic()
+    await rig.clock.advance(35.0)
+    gone = next(when for when, report in rig.told.packs if report.address == 3 and not report.online)
+    assert gone - went <= 3 * 10 + 3
+    assert rig.told.last(3).state is not None
+    assert rig.told.last(2).online
+    assert rig.told.last(4).online
+    assert len(rig.told.links) == 1
+    start = rig.clock.monotonic()
+    await rig.clock.advance(300.0)
+    attempts = sum(request[1:5] == b"2003" for request in rig.asked(start))
+    assert 4 <= attempts <= 10
+    rig.bus.faults.clear(fault)
+    await rig.clock.advance(75.0)
+    assert rig.told.last(3).online
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.NOISE_BEFORE, Kind.NOISE_AFTER, Kind.NUL_SUFFIX, Kind.SPLIT, Kind.ECHO], ids=lambda kind: kind.value
+)
+async def test_a_line_that_only_looks_bad_costs_nothing(make_rig: MakeRig, kind: Kind) -> None:
+    """Noise around the frames, echoes and split answers are survived without a retry."""
+    rig = await make_rig(0.0, packs=2)
+    rig.bus.faults.add(Fault(kind=kind))
+    await rig.clock.advance(120.0)
+    for address in (2, 3):
+        report = rig.told.last(address)
+        assert report.online
+        assert report.counters.asked == report.counters.answered
+
+
+@pytest.mark.parametrize(
+    "kind", [Kind.BAD_CHECKSUM, Kind.CUT, Kind.LATE, Kind.WRONG_ADDRESS, Kind.FLIP_FRAME], ids=lambda kind: kind.value
+)
+async def test_one_answer_in_five_damaged_loses_nothing(make_rig: MakeRig, kind: Kind) -> None:
+    """One repetition is enough nearly always, and no value that was not sent is ever published."""
+    rig = await make_rig(15.0, packs=3)
+    rig.bus.faults.add(Fault(kind=kind, probability=0.2))
+    for _ in range(40):
+        rig.told.packs.clear()
+        await rig.clock.advance(15.0)
+        assert rig.told.packs
+        for _, report in rig.told.packs:
+            assert report.online
+            assert report.state is not None
+            assert rig.speaker.was_sent(report.address, "voltage", report.state.voltage)
+            assert rig.speaker.was_sent(report.address, "cell_voltages", report.state.cell_voltages)
+
+
+async def test_a_new_alarm_is_read_twice_and_published_at_once(make_rig: MakeRig) -> None:
+    """On a line with an additive checksum; it is not asked about again while it stands."""
+    rig = await make_rig(25.0, packs=1)
+    alarm = Alarm(condition=Condition.CELL_OVERVOLTAGE, severity=Severity.PROTECTION, cell=3)
+    rig.bank.packs[2].force(alarm)
+    start = rig.clock.monotonic()
+    await rig.clock.advance(12.0)
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is not None
+    assert Condition.CELL_OVERVOLTAGE in {found.condition for found in state.alarms}
+    assert count(rig.asked(start), ALARMS) in (2, 3)
+    start = rig.clock.monotonic()
+    await rig.clock.advance(30.0)
+    assert count(rig.asked(start), ALARMS) == 3
+
+
+async def test_asking_for_one_pack_reads_it_next(make_rig: MakeRig) -> None:
+    """Between cycles at once, within a cycle after the pack that is being read; twice the same is read once."""
+    rig = await make_rig(35.0, packs=4)
+    start = rig.clock.monotonic()
+    waiting = [asyncio.create_task(rig.client.read(5)) for _ in range(3)]
+    await rig.clock.advance(1.0)
+    assert [task.result().address for task in waiting] == [5, 5, 5]
+    asked = rig.asked(start)
+    assert asked[0][1:5] == b"2005"
+    assert count(asked, ANALOG) == 1
+    with pytest.raises(ValueError, match="99"):
+        await rig.client.read(99)
+
+
+async def test_with_polling_off_nothing_is_sent_but_what_is_asked_for(make_rig: MakeRig) -> None:
+    """And the line is still watched, so that a pulled plug is known at once."""
+    rig = await make_rig(25.0, packs=2)
+    rig.client.set_polling(enabled=False)
+    await rig.clock.advance(10.0)
+    start, before = rig.clock.monotonic(), rig.bus.bytes_received
+    await rig.clock.advance(3600.0)
+    assert rig.bus.bytes_received == before
+    task = asyncio.create_task(rig.client.read(2))
+    await rig.clock.advance(2.0)
+    assert task.result().received > start
+    rig.client.set_polling(enabled=True)
+    await rig.clock.advance(3.0)
+    assert rig.told.cycles[-1].answered == {2, 3}
+    rig.client.set_polling(enabled=False)
+    await rig.clock.advance(20.0)
+    rig.bus.unplug()
+    await rig.clock.advance(0.1)
+    assert rig.told.links[-1][1] is not None
+
+
+async def test_a_skipped_pack_costs_no_bus_time(make_rig: MakeRig) -> None:
+    """Not one byte, until it is wanted again."""
+    rig = await make_rig(25.0, packs=3)
+    rig.client.set_skipped({3})
+    start = rig.clock.monotonic()
+    await rig.clock.advance(120.0)
+    assert not [request for request in rig.asked(start) if request[1:5] == b"2003"]
+    rig.client.set_skipped(())
+    await rig.clock.advance(15.0)
+    assert rig.told.packs[-1][1].online
+    assert [request for request in rig.asked(start) if request[1:5] == b"2003"]
+
+
+async def test_a_pulled_plug_is_told_once_and_everything_is_read_again_on_return(make_rig: MakeRig) -> None:
+    """Within a cycle and the time to open; identity too, because somebody may have changed the batteries."""
+    rig = await make_rig(15.5, packs=3)
+    for _ in range(3):
+        rig.bus.unplug()
+        pulled = rig.clock.monotonic()
+        await rig.clock.advance(45.0)
+        when, error = rig.told.links[-1]
+        assert error is not None
+        assert error.problem is LinkProblem.LOST
+        assert when - pulled < 0.5
+        with pytest.raises(LinkError):
+            await rig.client.read(2)
+        rig.bus.replug()
+        back = rig.clock.monotonic()
+        await rig.clock.advance(20.0)
+        when, error = rig.told.links[-1]
+        assert error is None
+        assert when - back <= 10.0
+        first = next(t for t, report in rig.told.packs if t > back and report.online)
+        assert first - when < 2.0
+        assert count(rig.asked(back), SERIAL) == 3
+    assert len(rig.told.links) == 1 + 2 * 3
+
+
+async def test_a_request_under_way_fails_when_the_plug_is_pulled(make_rig: MakeRig) -> None:
+    """Nobody waits for ever."""
+    rig = await make_rig(15.0, packs=3)
+    task = asyncio.create_task(rig.client.read(2))
+    await rig.clock.advance(0.05)
+    rig.bus.unplug()
+    await rig.clock.advance(0.2)
+    with pytest.raises(LinkError):
+        task.result()
+
+
+async def test_a_missing_port_is_told_once_and_tried_until_it_is_there(make_rig: MakeRig) -> None:
+    """A start without the adapter is a loss like any other."""
+    rig = await make_rig(0.0, packs=1)
+    await rig.stop()
+    rig = Rig(packs=1)
+    rig.bus.unplug()
+    await rig.start(120.0)
+    assert [error.problem if error else None for _, error in rig.told.links] == [LinkProblem.MISSING]
+    rig.bus.replug()
+    await rig.clock.advance(15.0)
+    assert rig.told.links[-1][1] is None
+    assert rig.told.last(2).online
+    await rig.stop()
+
+
+async def test_a_pack_that_appears_later_is_found_and_a_forgotten_one_is_new_again(make_rig: MakeRig) -> None:
+    """Only addresses next to known packs are asked, once a minute."""
+    rig = await make_rig(15.0, packs=4, addresses=[2, 3])
+    await rig.clock.advance(240.0)
+    assert {report.address for _, report in rig.told.packs} == {2, 3, 4, 5}
+    assert rig.told.last(5).identity is not None
+    start = rig.clock.monotonic()
+    await rig.clock.advance(600.0)
+    assert 5 <= sum(request[1:5] == b"2006" for request in rig.asked(start)) <= 12
+    rig.client.forget(4)
+    rig.bank.remove(4)
+    heard = len([1 for _, report in rig.told.packs if report.address == 4])
+    await rig.clock.advance(60.0)
+    assert len([1 for _, report in rig.told.packs if report.address == 4]) == heard
+
+
+async def test_a_pack_asleep_at_the_start_gets_no_report_until_it_answers(make_rig: MakeRig) -> None:
+    """What was never received is not reported."""
+    rig = await make_rig(0.0, packs=2, addresses=[2, 3, 4])
+    await rig.clock.advance(60.0)
+    assert not [report for _, report in rig.told.packs if report.address == 4]
+    assert rig.told.cycles[-1].silent <= {4}
+
+
+async def test_a_line_on_which_all_fall_silent_is_opened_anew(make_rig: MakeRig) -> None:
+    """A gateway that lost its power leaves a socket that looks alive."""
+    rig = await make_rig(15.0, packs=2)
+    opened = rig.bus.port.opened
+    rig.bus.faults.add(Fault(kind=Kind.SILENCE))
+    await rig.clock.advance(300.0)
+    assert rig.bus.port.opened > opened
+    assert len(rig.told.links) == 1
+
+
+async def test_a_bank_that_speaks_only_for_itself_is_read(make_rig: MakeRig) -> None:
+    """The V3.5 system commands: no packs, one bank."""
+    rig = await make_rig(30.0, packs=3, profile=Profile.V35, protocol="pylon-rs485-v35", addresses=[2])
+    assert not rig.told.packs
+    report = rig.told.banks[-1][1]
+    assert report.online
+    assert report.state is not None
+    sent = rig.speaker.latest(None)
+    for name in ("voltage", "current", "soc", "charge_voltage_limit", "discharge_current_limit"):
+        assert getattr(report.state, name) == pytest.approx(sent[name]), name
+    asked = rig.clock.monotonic()
+    task = asyncio.create_task(rig.client.read_bank())
+    await rig.clock.advance(2.0)
+    fresh = task.result()
+    assert fresh is not None
+    assert fresh.received is not None
+    assert fresh.received > asked
+
+
+async def test_diagnostics_hold_the_last_frames_but_no_serial_number(make_rig: MakeRig) -> None:
+    """An owner can post them."""
+    rig = await make_rig(30.0, packs=2)
+    frames = rig.client.diagnostics()["frames"]
+    assert isinstance(frames, dict)
+    text = "".join(bytes.fromhex(frame).decode() for pack in frames.values() for frame in pack.values())
+    assert text.count("~") > 4
+    serial = rig.bank.packs[2].spec.serial.encode().hex().upper()
+    assert serial not in text
+
+
+def test_every_polled_protocol_declares_one_essential_poll() -> None:
+    """The client relies on it."""
+    for protocol in POLLED.values():
+        assert sum(poll.essential for poll in protocol.polls) == 1
+        assert protocol.polls[0].essential
