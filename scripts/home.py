@@ -81,7 +81,7 @@ class Home:
     @property
     def log(self) -> Path:
         """What Home Assistant prints; it keeps a copy of its own in `directory`."""
-        return self.directory.with_suffix(".log")
+        return self.directory.with_name("home-assistant.log")
 
     async def prepare(self, custom_components: Path) -> None:
         """Make an empty home with one login and these integrations, past all first questions."""
