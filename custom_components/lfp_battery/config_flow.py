@@ -53,11 +53,11 @@ from .const import (
 from .findings import (
     ABSENT,
     entry_data,
+    heard,
     is_another_battery,
     is_doubtful,
     merged,
     models_for,
-    pack_count,
     records_in,
     reported_model,
     rows,
@@ -126,8 +126,8 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._asked: Mapping[str, Any] = {}  # the form as it was sent, to be shown again
         self._failure: _Failure | None = None
         self._scan_task: asyncio.Task[None] | None = None
-        self._progress = _NOT_BEGUN
-        self._shown: Progress | None = None
+        self._fraction = 0.0  # as far as the bar ever was: it never goes back
+        self._shown = _NOT_BEGUN  # what the text beside the bar says
         self._shown_at = 0.0
         self._labels: Mapping[str, str] = {}
         self._report: ScanReport | None = None
@@ -161,6 +161,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
 
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Choose another port or speed for the same battery."""
+        self._abort_if_entry_removed()
         if user_input is not None and (begun := await self._async_begin(user_input)) is not None:
             return begun
         speeds = sorted({speed for protocol in POLLED.values() for speed in protocol.speeds})
@@ -188,7 +189,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     async def _async_begin(self, asked: dict[str, Any]) -> ConfigFlowResult | None:
         """Start a scan of the port that was asked for; None with `_failure` set when it cannot be."""
         self._asked = asked
-        self._failure = self._device = None
+        self._failure = None
         typed = asked[CONF_DEVICE].strip()
         try:
             await connect.async_check_address(self.hass, typed)
@@ -206,7 +207,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             self._failed("port_busy_known", owner=holder.title)
             return None
         await self._async_pause_entry(device)
-        self._progress, self._shown = _NOT_BEGUN, None
+        self._shown, self._fraction = _NOT_BEGUN, 0.0
         self._labels = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
         return await self.async_step_scan()
 
@@ -239,7 +240,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             self._scan_task = self.hass.async_create_task(
                 self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
             )
-        progress = self._shown or self._progress
+        progress = self._shown
         return self.async_show_progress(
             step_id="scan",
             progress_action=_ACTIONS[progress.stage],
@@ -269,9 +270,9 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             self._failed("unknown")
         else:
             _LOGGER.debug("Scan of %s: %s", device, report)
-            self._judge(report)
+            self._judge(report, device)
 
-    def _judge(self, report: ScanReport) -> None:
+    def _judge(self, report: ScanReport, device: str) -> None:
         if report.outcome is not Outcome.FOUND:
             nameless = report.outcome is Outcome.OTHER_PROTOCOL and report.dialect is None
             self._failed(
@@ -284,26 +285,25 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._report = report
         entries = self._async_current_entries()
         taken = {record.identifier for entry in entries for record in records_in(entry.data) if record.identifier}
-        self._data = {CONF_DEVICE: self._device, **entry_data(report, taken)}
+        self._data = {CONF_DEVICE: device, **entry_data(report, taken)}
 
     async def _async_judge_error(self, problem: LinkProblem, device: str) -> None:
         if problem is LinkProblem.BUSY and (holder := await self._async_holder(device)) is not None:
             self._failed("port_busy_known", owner=holder.title)
             return
-        gone = problem in _GONE and self._progress.fraction > 0
+        gone = problem in _GONE and self._fraction > 0
         self._failed(_PROBLEMS[LinkProblem.LOST if gone else problem])
 
     @callback
     def _progressed(self, progress: Progress) -> None:
         """Move the bar, and now and then the text."""
-        self._progress = progress
         now = connect.clock(self.hass).monotonic()
-        shown = self._shown
-        if shown is None or progress.stage is not shown.stage or now - self._shown_at >= _TEXT_INTERVAL:
+        if progress.stage is not self._shown.stage or now - self._shown_at >= _TEXT_INTERVAL:
             self._shown, self._shown_at = progress, now
             self.async_notify_flow_changed()
+        self._fraction = max(self._fraction, progress.fraction)
         # after the notice, which makes the dialog forget how far the bar was
-        self.async_update_progress(progress.fraction)
+        self.async_update_progress(self._fraction)
 
     def _protocol_label(self, protocol: str | None) -> str:
         if protocol is None:
@@ -312,6 +312,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
 
     async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Go on with what the scan found, or back to the form."""
+        self._abort_if_entry_removed()
         reconfiguring = self.source == SOURCE_RECONFIGURE
         if self._failure is not None:
             self._scan_task = None
@@ -349,7 +350,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
                 "device": self._device,
                 "protocol": self._protocol_label(report.protocol),
                 "baudrate": str(report.baudrate),
-                "count": pack_count(report),
+                "count": str(len(heard(report))),
                 "packs": rows(report),
                 "answers": str(report.answers),
                 "damaged": str(report.damaged),
@@ -407,6 +408,13 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_abort(reason="another_battery", description_placeholders={"title": entry.title})
         self._paused = False
         return self.async_update_reload_and_abort(entry, data_updates=merged(entry.data, self._data))
+
+    @callback
+    def _abort_if_entry_removed(self) -> None:
+        """End a reconfiguration whose entry was removed meanwhile."""
+        entry_id = self.context.get("entry_id")
+        if entry_id is not None and self.hass.config_entries.async_get_entry(entry_id) is None:
+            raise AbortFlow("entry_removed")
 
     async def _async_pause_entry(self, device: str) -> None:
         """Unload the entry being reconfigured when the port to be scanned is its own."""

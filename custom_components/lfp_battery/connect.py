@@ -69,7 +69,8 @@ def _follow_adapter(hass: HomeAssistant, entry: ConfigEntry) -> str:
     device: str = entry.data[CONF_DEVICE]
     if (moved := usb.async_find_moved_serial_port(hass, device)) is None:
         return device
-    _LOGGER.info("%s: the adapter moved from %s to %s", entry.title, device, moved)
+    _LOGGER.info("%s: the adapter was plugged in elsewhere and is followed", entry.title)
+    _LOGGER.debug("%s: from %s to %s", entry.title, device, moved)
     hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_DEVICE: moved})
     return moved
 

@@ -38,12 +38,6 @@ def is_doubtful(report: ScanReport) -> bool:
     return report.answers < _FEW_ANSWERS or report.damaged > _MUCH_DAMAGE * report.answers
 
 
-def pack_count(report: ScanReport) -> str:
-    """How many packs there are, counted or as the bank says."""
-    count = len(report.packs) or (report.bank.modules if report.bank else None)
-    return ABSENT if count is None else str(count)
-
-
 def plain(text: str | None) -> str:
     """A text that a device sent, harmless in Markdown; what cannot be printed is dropped."""
     printable = "".join(character for character in text or "" if character.isprintable()).strip()

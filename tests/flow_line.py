@@ -1,0 +1,160 @@
+"""A simulated battery behind a port that only exists for one test, and a hand on the flow that scans it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+import json
+from pathlib import Path
+import re
+from typing import Any
+
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER, ConfigEntry
+from homeassistant.const import CONF_DEVICE
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+import pytest
+
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.clock import Clock, DrivenClock
+from custom_components.lfp_battery.bms.transports import ByteTransport
+from custom_components.lfp_battery.const import DOMAIN
+from tests.simulator.bank import SimBank, make_packs
+from tests.simulator.bus import Bus
+from tests.simulator.faults import Fault, Kind
+from tests.simulator.line import MemoryPort
+from tests.simulator.pack import SimPack
+from tests.simulator.pylon import Profile, PylonSpeaker
+
+PORT = "/dev/ttyBANK"
+TEXTS: dict[str, Any] = json.loads((Path(connect.__file__).parent / "translations" / "en.json").read_text())
+# Longer than any scan; a flow that is still busy then hangs.
+_PATIENCE = 900.0
+
+
+def _texts(result: Mapping[str, Any], texts: Mapping[str, Any]) -> Iterator[str]:
+    """Every text that the dialog shows for a result; KeyError when one is missing."""
+    kind = result["type"]
+    if kind is FlowResultType.ABORT and result.get("translation_domain") is None:
+        yield texts["abort"][result["reason"]]
+    elif kind is FlowResultType.SHOW_PROGRESS:
+        yield texts["progress"][result["progress_action"]]
+    elif kind is FlowResultType.FORM:
+        step = texts["step"][result["step_id"]]
+        yield from (step["title"], step.get("description", ""))
+        for name in result["data_schema"].schema:
+            yield step["data"][str(name)]
+            yield step["data_description"][str(name)]
+        for error in result["errors"].values() if result["errors"] else ():
+            yield texts["error"][error]
+
+
+def readable(result: Any, flow: str = "config") -> Any:
+    """The result, once it is sure that the dialog has words for all of it and every blank in them can be filled."""
+    blanks = set(result.get("description_placeholders") or {})
+    for text in _texts(result, TEXTS[flow]):
+        assert set(re.findall(r"{(\w+)}", text)) <= blanks, text
+    return result
+
+
+class FlowLine:
+    """One clock, any number of simulated ports by name, and the flows that are driven along that clock."""
+
+    def __init__(self, hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Put simulated lines where connect.py would open real ones."""
+        self.hass = hass
+        self.clock = DrivenClock()
+        self.ports: dict[str, MemoryPort] = {}
+        self.opened: list[tuple[str, int]] = []
+
+        def open_line(hass: HomeAssistant, url: str) -> Callable[[int], ByteTransport]:
+            def make(baudrate: int) -> ByteTransport:
+                self.opened.append((url, baudrate))
+                return self.ports[url].open_line(baudrate)
+
+            return make
+
+        def clock(hass: HomeAssistant) -> Clock:
+            return self.clock
+
+        monkeypatch.setattr(connect, "open_line", open_line)
+        monkeypatch.setattr(connect, "clock", clock)
+
+    def plug(
+        self,
+        name: str = PORT,
+        packs: int | dict[int, SimPack] = 2,
+        *,
+        profile: Profile = Profile.C,
+        baudrate: int = 9600,
+    ) -> Bus:
+        """Put a bank at the other end of a port; without packs, a line on which nothing answers."""
+        members = make_packs(packs or 1) if isinstance(packs, int) else packs
+        bus = Bus(PylonSpeaker(SimBank(members, self.clock), profile), self.clock, baudrate=baudrate)
+        if packs == 0:
+            bus.faults.add(Fault(kind=Kind.SILENCE))
+        self.ports[name] = bus.port
+        return bus
+
+    # --- driving -----------------------------------------------------------------------------------------------------
+
+    async def drive[T](self, work: Coroutine[Any, Any, T], step: float = 0.5) -> T:
+        """Run something that waits for the driven clock as well as for real threads."""
+        task = asyncio.ensure_future(work)
+        for _ in range(int(_PATIENCE / step)):
+            await asyncio.sleep(0.002)
+            if task.done():
+                return task.result()
+            await self.clock.advance(step)
+        task.cancel()
+        raise AssertionError("still not done")
+
+    async def submit(self, flow: Any, user_input: dict[str, Any] | None) -> Any:
+        """Send a form or a choice; the next thing that the person sees."""
+        return readable(await self.drive(self.hass.config_entries.flow.async_configure(flow["flow_id"], user_input)))
+
+    async def scanned(self, flow: Any) -> Any:
+        """What the person sees once the scan under way is over."""
+        assert flow["type"] is FlowResultType.SHOW_PROGRESS, flow
+        return readable(await self.drive(self._scanned(flow["flow_id"])))
+
+    async def _scanned(self, flow_id: str) -> Any:
+        manager = self.hass.config_entries.flow
+        while manager.async_get(flow_id)["step_id"] == "scan":
+            await asyncio.sleep(0)
+            await self.clock.sleep(0.1)
+        return await manager.async_configure(flow_id)
+
+    # --- the user's flow ---------------------------------------------------------------------------------------------
+
+    async def open_form(self) -> Any:
+        """The form that asks for the serial port."""
+        menu = await self.hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+        assert menu["type"] is FlowResultType.MENU
+        return await self.submit(menu, {"next_step_id": "serial"})
+
+    async def scan(self, device: str = PORT) -> Any:
+        """What a person sees after choosing a port and waiting for the scan."""
+        return await self.scanned(await self.submit(await self.open_form(), {CONF_DEVICE: device}))
+
+    async def add(self, device: str = PORT) -> ConfigEntry:
+        """Go through the whole flow; the entry that it makes."""
+        result = await self.submit(await self.scan(device), {})
+        assert result["type"] is FlowResultType.CREATE_ENTRY, result
+        entry: ConfigEntry = result["result"]
+        return entry
+
+    async def reconfigure(self, entry: ConfigEntry, device: str = PORT, **asked: Any) -> Any:
+        """Send the form of the reconfigure flow; the next thing that the person sees."""
+        form = await self.hass.config_entries.flow.async_init(
+            DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+        )
+        return await self.submit(form, {CONF_DEVICE: device, **asked})
+
+    async def settle(self, seconds: float = 5.0) -> None:
+        """Let everything that is under way run on."""
+        await self.drive(self.clock.sleep(seconds))
+
+    async def unload(self) -> None:
+        """Take every entry down, as a test must before it ends, once reloads under way are over."""
+        await self.settle(15)
+        for entry in self.hass.config_entries.async_entries(DOMAIN):
+            await self.drive(self.hass.config_entries.async_unload(entry.entry_id))

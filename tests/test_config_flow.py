@@ -1,0 +1,590 @@
+"""The flow that sets a battery up, on simulated lines: every way through it and every way out."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any, override
+
+from homeassistant.components import usb
+from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
+from homeassistant.const import CONF_DEVICE, CONF_MODEL, CONF_PROTOCOL
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE, FlowResultType, InvalidData
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.transports import ByteTransport
+from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACKS, DOMAIN
+from tests.flow_line import PORT, FlowLine, readable
+from tests.simulator.bus import Bus, SecondMaster
+from tests.simulator.faults import Fault, Kind
+from tests.simulator.line import MemoryPort
+from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon import Profile, request
+
+
+@pytest.fixture
+async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
+    """Simulated ports in place of real ones; every entry is unloaded at the end."""
+    line = FlowLine(hass, monkeypatch)
+    yield line
+    await line.unload()
+
+
+def _suggested(result: Any, key: str) -> Any:
+    """What a field of a form is filled with."""
+    return next(name.description["suggested_value"] for name in result["data_schema"].schema if name == key)
+
+
+def _options(result: Any, key: str) -> list[str]:
+    """The choices that a field of a form offers."""
+    return [option["value"] for option in result["data_schema"].schema[key].config["options"]]
+
+
+# --- the way through -------------------------------------------------------------------------------------------------
+
+
+async def test_a_bank_is_found_shown_and_kept(line: FlowLine) -> None:
+    """From the menu to the entry: the report names every pack, the entry keeps how and where they answered."""
+    bus = line.plug(packs=3)
+    result = await line.scan()
+
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "confirm"
+    shown = result["description_placeholders"]
+    assert shown["count"] == "3"
+    assert shown["protocol"] == "Pylon RS485"
+    assert shown["baudrate"] == "9600"
+    assert int(shown["answers"]) >= 3
+    assert shown["damaged"] == "0"
+    serials = [pack.spec.serial for pack in bus.speaker.bank.packs.values()]
+    assert [row.split(" | ")[2] for row in shown["packs"].splitlines()] == serials
+
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    entry = result["result"]
+    assert entry.data[CONF_DEVICE] == PORT
+    assert entry.data[CONF_PROTOCOL] == "pylon-rs485"
+    assert entry.data[CONF_BAUDRATE] == 9600
+    assert list(entry.data[CONF_ADDRESSES]) == [2, 3, 4]
+    assert [record["serial"] for record in entry.data[CONF_PACKS].values()] == serials
+    assert entry.unique_id == serials[0]
+    assert entry.state is ConfigEntryState.LOADED
+    assert bus.speaker.forbidden == []
+
+
+async def test_the_scan_says_what_it_is_doing_and_how_far_it_is(hass: HomeAssistant, line: FlowLine) -> None:
+    """The bar only grows, and the text names the protocol, the speed and the address being tried."""
+    line.plug(packs=4, baudrate=115200)
+    events = async_capture_events(hass, EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE)
+    flow = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    seen = {flow["progress_action"]: flow["description_placeholders"]}
+    while flow["type"] is FlowResultType.SHOW_PROGRESS:
+        await line.clock.advance(0.2)
+        flow = readable(await hass.config_entries.flow.async_configure(flow["flow_id"]))
+        if flow["type"] is FlowResultType.SHOW_PROGRESS:
+            seen[flow["progress_action"]] = flow["description_placeholders"]
+
+    assert set(seen) == {"listening", "scanning", "reading"}
+    assert seen["listening"]["device"] == PORT
+    assert seen["scanning"]["protocol"].startswith("Pylon RS485")
+    assert seen["scanning"]["baudrate"] in {"9600", "115200"}
+    assert int(seen["reading"]["address"]) >= 2
+    fractions = [event.data["progress"] for event in events]
+    assert fractions == sorted(fractions)
+    assert fractions[0] == 0
+    assert 0.6 < fractions[-1] <= 1
+    hass.config_entries.flow.async_abort(flow["flow_id"])
+
+
+async def test_the_text_is_renewed_about_once_a_second(hass: HomeAssistant, line: FlowLine) -> None:
+    """Every open dialog fetches the flow anew for a new text, so that is not asked of it for every single address."""
+    line.plug(packs=0)
+    notices = async_capture_events(hass, "data_entry_flow_progressed")
+    started = line.clock.monotonic()
+    await line.scan()
+    assert 3 < len(notices) <= line.clock.monotonic() - started + 4
+
+
+async def test_a_bank_that_speaks_for_its_packs_is_set_up_as_one(line: FlowLine) -> None:
+    """The system commands of V3.5 know no single pack; the entry keeps a record of the bank."""
+    line.plug(packs=3, profile=Profile.V35)
+    result = await line.scan()
+    assert result["step_id"] == "confirm_bank"
+    assert result["description_placeholders"]["protocol"] == "Pylon RS485 V3.5"
+    assert len(result["description_placeholders"]["packs"].splitlines()) == 1
+
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"][CONF_PROTOCOL] == "pylon-rs485-v35"
+    assert result["data"][CONF_PACKS] == {}
+    assert "fields" in result["data"][CONF_BANK]
+    assert list(result["data"][CONF_ADDRESSES]) == [2]
+
+
+async def test_the_model_can_be_chosen_among_those_with_as_many_cells(line: FlowLine) -> None:
+    """What was chosen from the catalog is kept with the entry."""
+    line.plug(packs={2: SimPack(PackSpec(cells=8, serial="H8CELLS0000001"))})
+    result = await line.scan()
+    models = _options(result, CONF_MODEL)
+    assert "ES25.6-100LP" in models
+    assert "ES51.2-100LP" not in models
+    result = await line.submit(result, {CONF_MODEL: "ES25.6-100LP"})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"][CONF_MODEL] == "ES25.6-100LP"
+
+
+async def test_a_battery_that_names_its_model_has_it_filled_in(line: FlowLine) -> None:
+    """A name that the catalog knows is suggested, not decided."""
+    line.plug(packs={2: SimPack(PackSpec(serial="HMODEL00000001", model="ES51.2100L", manufacturer="-"))})
+    result = await line.scan()
+    suggestions = [name.description for name in result["data_schema"].schema]
+    assert suggestions in ([None], [{"suggested_value": "ES51.2-100LP"}])
+
+
+async def test_no_model_is_asked_for_where_none_fits(line: FlowLine) -> None:
+    """No product of the catalog has 15 cells."""
+    line.plug(packs={2: SimPack(PackSpec(cells=15, serial="H15CELL0000001"))})
+    result = await line.scan()
+    assert result["data_schema"].schema == {}
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert CONF_MODEL not in result["data"]
+
+
+async def test_thin_evidence_is_called_so(line: FlowLine) -> None:
+    """Damaged answers among the good ones lead to a confirmation that asks for care."""
+    bus = line.plug(packs=2)
+    bus.faults.add(Fault(kind=Kind.BAD_CHECKSUM, probability=0.3))
+    result = await line.scan()
+    assert result["step_id"] == "confirm_unsure"
+    assert int(result["description_placeholders"]["damaged"]) > 0
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_a_battery_that_is_set_up_already_is_pointed_out(line: FlowLine) -> None:
+    """Over a second link the same battery is named before it is added again, and then goes by its address."""
+    pack = SimPack(PackSpec(serial="HSAME000000001"))
+    line.plug(packs={2: pack})
+    first = await line.add()
+    line.plug("/dev/ttyOTHER", packs={2: pack})
+    result = await line.scan("/dev/ttyOTHER")
+    assert result["step_id"] == "confirm_twice"
+    assert first.title in result["description_placeholders"]["titles"]
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["result"].unique_id is None
+    assert "identifier" not in result["data"][CONF_PACKS]["2"]
+
+
+async def test_a_serial_number_that_all_packs_share_identifies_none(line: FlowLine) -> None:
+    """Some masters give their own for every pack; such an entry has no unique id."""
+    twin = PackSpec(serial="HTWIN000000001")
+    line.plug(packs={2: SimPack(twin), 3: SimPack(twin)})
+    entry = await line.add()
+    assert entry.unique_id is None
+
+
+async def test_the_entry_is_named_after_its_adapter(hass: HomeAssistant, line: FlowLine) -> None:
+    """A port that Home Assistant knows has a description, which is better than a path."""
+    line.plug()
+    form = await line.open_form()
+    remove = usb.async_register_serial_port_scanner(
+        hass,
+        lambda hass: [
+            usb.SerialDevice(device=PORT, serial_number=None, manufacturer=None, description="Isolated RS485 adapter")
+        ],
+    )
+    result = await line.scanned(await line.submit(form, {CONF_DEVICE: PORT}))
+    result = await line.submit(result, {})
+    remove()
+    assert result["title"] == "Isolated RS485 adapter"
+
+
+async def test_a_url_is_kept_as_it_was_typed(line: FlowLine) -> None:
+    """Gateways are named by their address; spaces around it are slips of the keyboard."""
+    url = "socket://192.168.1.20:8899"
+    line.plug(url)
+    entry = await line.add(f"  {url} ")
+    assert entry.data[CONF_DEVICE] == url
+    assert entry.title == url
+
+
+# --- nothing to be found ---------------------------------------------------------------------------------------------
+
+
+def _silence(bus: Bus) -> None:
+    bus.faults.add(Fault(kind=Kind.SILENCE))
+
+
+def _echo(bus: Bus) -> None:
+    bus.faults.add(Fault(kind=Kind.SILENCE))
+    bus.faults.add(Fault(kind=Kind.ECHO))
+
+
+def _damage(bus: Bus) -> None:
+    bus.faults.add(Fault(kind=Kind.BAD_CHECKSUM))
+
+
+def _unreadable(bus: Bus) -> None:
+    bus.faults.add(Fault(kind=Kind.SILENCE, containing=b"4642"))
+
+
+def _inverter(bus: Bus) -> None:
+    bus.add_master(SecondMaster(requests=(request(2, 0x42),), period=1.0, first=0.1))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "error"),
+    [
+        (_silence, "nothing_heard"),
+        (_echo, "only_echo"),
+        (_damage, "noise"),
+        (_unreadable, "unreadable"),
+        (_inverter, "other_master"),
+    ],
+)
+async def test_trouble_on_the_line_leads_back_to_the_form_and_on_again(
+    line: FlowLine, trouble: Callable[[Bus], None], error: str
+) -> None:
+    """Each kind of trouble has its own words; the port stays filled in, and the next attempt may succeed."""
+    bus = line.plug()
+    trouble(bus)
+    result = await line.scan()
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "serial"
+    assert result["errors"] == {"base": error}
+    assert _suggested(result, CONF_DEVICE) == PORT
+    assert bus.port.line is None
+
+    line.plug()
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_an_inverter_on_the_line_is_left_in_peace(line: FlowLine) -> None:
+    """Where somebody else asks, not one byte of ours is sent."""
+    bus = line.plug()
+    _inverter(bus)
+    result = await line.scan()
+    assert result["errors"] == {"base": "other_master"}
+    assert result["description_placeholders"]["protocol"].startswith("Pylon")
+    assert bus.bytes_received == 0
+
+
+async def test_another_protocol_is_named(line: FlowLine) -> None:
+    """A dialect that is recognised is called by its name, so that the person knows what to change."""
+    bus = line.plug(packs=0)
+    line.ports[PORT] = _Answering(bus, b"~20014600E00201FD35\r")
+    result = await line.scan()
+    assert result["errors"]["base"] in {"other_protocol", "noise"}
+
+
+async def test_a_failed_scan_leaves_the_port_to_others(line: FlowLine) -> None:
+    """While the form with the error stands open, another dialog may use the port."""
+    _silence(line.plug())
+    await line.scan()
+    line.plug()
+    result = await line.scan()
+    assert result["step_id"] == "confirm"
+
+
+class _Answering(MemoryPort):
+    """A port behind which something gives the same answer to everything."""
+
+    def __init__(self, bus: Bus, answer: bytes) -> None:
+        super().__init__(bus)
+        self._answer = answer
+
+    @override
+    def open_line(self, baudrate: int) -> Any:
+        line = super().open_line(baudrate)
+        send = line.send
+
+        async def send_and_answer(data: bytes) -> None:
+            await send(data)
+            self.bus.clock.call_later(0.1, lambda: self.bus.babble(self._answer))
+
+        line.send = send_and_answer  # type: ignore[method-assign]
+        return line
+
+
+# --- the port itself -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (LinkProblem.MISSING, "port_missing"),
+        (LinkProblem.PERMISSION, "no_permission"),
+        (LinkProblem.BUSY, "port_busy"),
+        (LinkProblem.UNREACHABLE, "unreachable"),
+        (LinkProblem.BAD_ADDRESS, "bad_address"),
+        (LinkProblem.LOST, "adapter_lost"),
+        (LinkProblem.FAILED, "cannot_open"),
+    ],
+)
+async def test_a_port_that_does_not_open_is_explained_and_can_be_tried_again(
+    line: FlowLine, problem: LinkProblem, error: str
+) -> None:
+    """Each reason has its own words; once it is gone, the same form leads on."""
+    bus = line.plug()
+    bus.port.refusal = problem
+    result = await line.scan()
+    assert result["step_id"] == "serial"
+    assert result["errors"] == {"base": error}
+
+    bus.port.refusal = None
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize("moment", [1.0, 2.5, 4.0])
+async def test_an_adapter_that_vanishes_during_the_scan_is_said(line: FlowLine, moment: float) -> None:
+    """Pulled out while listening or asking, it is a lost adapter and not a missing port."""
+    bus = line.plug(packs=0)
+    flow = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    await line.clock.advance(moment)
+    bus.unplug()
+    result = await line.scanned(flow)
+    assert result["errors"] == {"base": "adapter_lost"}
+
+
+async def test_an_adapter_that_is_gone_between_two_speeds_is_lost_too(line: FlowLine) -> None:
+    """Opening a port again that was open before tells of its loss."""
+    bus = line.plug(packs=0)
+    flow = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    await line.clock.advance(2.5)
+    bus.port.refusal = LinkProblem.MISSING
+    result = await line.scanned(flow)
+    assert result["errors"] == {"base": "adapter_lost"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        ("", "bad_address"),
+        ("   ", "bad_address"),
+        ("x" * 5000, "bad_address"),
+        ("/dev/tty\x00USB0", "bad_address"),
+        ("file:///etc/passwd", "bad_address"),
+        ("gopher://example", "bad_address"),
+        ("socket://[::1", "bad_address"),
+        ("socket://user:pw@host:1", "credentials"),
+        ("esphome://host/?key=c2VjcmV0", "credentials"),
+    ],
+)
+async def test_nonsense_is_refused_without_opening_anything(line: FlowLine, typed: str, error: str) -> None:
+    """What cannot or must not be opened is not; the typed text stays to be corrected."""
+    form = await line.open_form()
+    result = await line.submit(form, {CONF_DEVICE: typed})
+    assert result["type"] is FlowResultType.FORM
+    assert result["errors"] == {"base": error}
+    assert _suggested(result, CONF_DEVICE) == typed
+    assert line.opened == []
+
+
+async def test_something_that_is_no_text_is_refused_by_the_form(line: FlowLine) -> None:
+    """A client that sends a number gets a field error, not a crash."""
+    form = await line.open_form()
+    with pytest.raises(InvalidData) as caught:
+        await line.submit(form, {CONF_DEVICE: 7})
+    assert list(caught.value.schema_errors) == [CONF_DEVICE]
+
+
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        ("/dev/this-port-does-not-exist", "port_missing"),
+        ("🔋🔌", "port_missing"),
+        ("{directory}", "bad_address"),
+        ("{file}", "bad_address"),
+    ],
+)
+async def test_what_is_no_serial_port_is_told_by_the_real_transport(
+    hass: HomeAssistant, tmp_path: Path, typed: str, error: str
+) -> None:
+    """A missing path, a directory and a file are told apart from ports by opening them, and nothing is written."""
+    file = tmp_path / "secrets.yaml"
+    file.write_text("password: none of your business")
+    menu = await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+    form = await hass.config_entries.flow.async_configure(menu["flow_id"], {"next_step_id": "serial"})
+    path = typed.format(directory=tmp_path, file=file)
+    result = await hass.config_entries.flow.async_configure(form["flow_id"], {CONF_DEVICE: path})
+    assert result["type"] is FlowResultType.SHOW_PROGRESS
+    await hass.async_block_till_done()
+    result = readable(await hass.config_entries.flow.async_configure(form["flow_id"]))
+    assert result["errors"] == {"base": error}
+    assert file.read_text() == "password: none of your business"
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+class _Broken(MemoryPort):
+    """A port whose driver has a fault that nobody foresaw."""
+
+    @override
+    def open_line(self, baudrate: int) -> Any:
+        raise RuntimeError("a fault in the driver")
+
+
+async def test_a_fault_nobody_foresaw_ends_in_the_form_and_in_the_log(
+    line: FlowLine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The person is told where to look, and can try again."""
+    bus = line.plug()
+    good = line.ports[PORT]
+    line.ports[PORT] = _Broken(bus)
+    result = await line.scan()
+    assert result["errors"] == {"base": "unknown"}
+    assert "a fault in the driver" in caplog.text
+    line.ports[PORT] = good
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    assert result["step_id"] == "confirm"
+
+
+# --- ports that others have ------------------------------------------------------------------------------------------
+
+
+async def test_a_port_that_is_set_up_already_ends_the_flow(hass: HomeAssistant, line: FlowLine) -> None:
+    """The entry that has the port is named, and nothing is opened."""
+    MockConfigEntry(domain=DOMAIN, title="Cellar", data={CONF_DEVICE: PORT}).add_to_hass(hass)
+    result = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    assert result["description_placeholders"] == {"title": "Cellar"}
+    assert line.opened == []
+
+
+async def test_a_port_is_known_under_any_of_its_names(hass: HomeAssistant, line: FlowLine, tmp_path: Path) -> None:
+    """A link to the port, or an address in capitals, is the same port."""
+    (tmp_path / "by-id").symlink_to(tmp_path / "ttyUSB0")
+    for kept, typed in (
+        (str(tmp_path / "by-id"), str(tmp_path / "ttyUSB0")),
+        ("socket://gateway.local:23", "socket://Gateway.local:23/"),
+    ):
+        MockConfigEntry(domain=DOMAIN, title=kept, data={CONF_DEVICE: kept}).add_to_hass(hass)
+        result = await line.submit(await line.open_form(), {CONF_DEVICE: typed})
+        assert result["reason"] == "already_configured"
+
+
+async def test_a_port_that_another_integration_uses_is_not_touched(hass: HomeAssistant, line: FlowLine) -> None:
+    """An entry that is loaded may have the port open; it is named and the port left alone."""
+    line.plug()
+    other = MockConfigEntry(domain="kaco_rs485", title="Inverters on the roof", data={"port": PORT})
+    other.add_to_hass(hass)
+    other.mock_state(hass, ConfigEntryState.LOADED)
+    result = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    assert result["errors"] == {"base": "port_busy_known"}
+    assert result["description_placeholders"]["owner"] == "Inverters on the roof"
+    assert line.opened == []
+
+    other.mock_state(hass, ConfigEntryState.NOT_LOADED)
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    assert result["step_id"] == "confirm"
+
+
+async def test_a_busy_port_is_put_down_to_whoever_is_set_up_on_it(hass: HomeAssistant, line: FlowLine) -> None:
+    """An entry that seems idle, but whose port does not open, is named all the same."""
+    line.plug().port.refusal = LinkProblem.BUSY
+    MockConfigEntry(domain="kaco_rs485", title="Inverters on the roof", data={"port": PORT}).add_to_hass(hass)
+    result = await line.scan()
+    assert result["errors"] == {"base": "port_busy_known"}
+    assert result["description_placeholders"]["owner"] == "Inverters on the roof"
+
+
+async def test_two_dialogs_do_not_scan_one_port(line: FlowLine) -> None:
+    """The second one ends, and the first goes on."""
+    line.plug()
+    first = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    second = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    assert second["type"] is FlowResultType.ABORT
+    assert second["reason"] == "already_in_progress"
+    assert (await line.scanned(first))["step_id"] == "confirm"
+
+
+async def test_a_port_set_up_while_the_report_stood_open_is_not_added_again(
+    hass: HomeAssistant, line: FlowLine
+) -> None:
+    """What was free when the scan began may be taken when the person confirms."""
+    line.plug()
+    result = await line.scan()
+    MockConfigEntry(domain=DOMAIN, title="Quicker", data={CONF_DEVICE: PORT}).add_to_hass(hass)
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+
+
+async def test_a_battery_with_the_unique_id_of_another_entry_ends_the_flow(hass: HomeAssistant, line: FlowLine) -> None:
+    """The same first pack cannot identify two entries."""
+    line.plug(packs={2: SimPack(PackSpec(serial="HSAME000000001"))})
+    MockConfigEntry(domain=DOMAIN, unique_id="HSAME000000001", data={CONF_DEVICE: "/dev/ttyELSE"}).add_to_hass(hass)
+    result = await line.scan()
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "battery_already_configured"
+
+
+# --- the dialog itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", [0.5, 3.0])
+async def test_closing_the_dialog_stops_the_scan_and_frees_the_port(
+    hass: HomeAssistant, line: FlowLine, moment: float
+) -> None:
+    """Not one more byte is sent, and another flow may use the port at once."""
+    bus = line.plug(packs=0)
+    flow = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    await line.clock.advance(moment)
+    assert bus.port.line is not None
+    hass.config_entries.flow.async_abort(flow["flow_id"])
+    await line.settle()
+    sent = bus.bytes_received
+    assert bus.port.line is None
+    await line.settle(10)
+    assert bus.bytes_received == sent
+    line.plug()
+    assert (await line.scan())["step_id"] == "confirm"
+
+
+async def test_reading_a_step_again_changes_nothing(hass: HomeAssistant, line: FlowLine) -> None:
+    """A reloaded page shows the same report or error again."""
+    _silence(line.plug())
+    result = await line.scan()
+    again = await hass.config_entries.flow.async_configure(result["flow_id"])
+    assert again["errors"] == result["errors"]
+    line.plug()
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    again = await hass.config_entries.flow.async_configure(result["flow_id"])
+    assert again["step_id"] == result["step_id"]
+    assert again["description_placeholders"] == result["description_placeholders"]
+
+
+async def test_a_form_that_is_sent_twice_scans_once(hass: HomeAssistant, line: FlowLine) -> None:
+    """An impatient second click joins the scan under way."""
+    bus = line.plug()
+    form = await line.open_form()
+    first, second = await asyncio.gather(
+        *(hass.config_entries.flow.async_configure(form["flow_id"], {CONF_DEVICE: PORT}) for _ in range(2))
+    )
+    assert first["type"] is second["type"] is FlowResultType.SHOW_PROGRESS
+    assert (await line.scanned(first))["step_id"] == "confirm"
+    assert bus.port.line is None
+
+
+async def test_a_text_from_the_battery_cannot_become_markup(line: FlowLine) -> None:
+    """What a device says is shown letter by letter in the report."""
+    line.plug(packs={2: SimPack(PackSpec(serial="|<img>[x](y)_*_"))})
+    result = await line.scan()
+    assert r"\|\<img\>\[x\]\(y\)\_\*\_" in result["description_placeholders"]["packs"]
+
+
+async def test_the_simulated_lines_stand_where_connect_opens_real_ones(hass: HomeAssistant, line: FlowLine) -> None:
+    """The seam that these tests rest on: what the flow opens is what the test plugged in."""
+    line.plug()
+    opened: ByteTransport = connect.open_line(hass, PORT)(9600)
+    assert opened.baudrate == 9600
+    assert line.opened == [(PORT, 9600)]

@@ -1,0 +1,219 @@
+"""Moving a battery to another port or speed, on simulated lines."""
+
+from collections.abc import AsyncGenerator
+
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState
+from homeassistant.const import CONF_DEVICE
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+import pytest
+
+from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS
+from tests.flow_line import PORT, FlowLine
+from tests.simulator.faults import Fault, Kind
+from tests.simulator.pack import PackSpec, SimPack
+
+ELSEWHERE = "/dev/ttyELSE"
+
+
+@pytest.fixture
+async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
+    """Simulated ports in place of real ones; every entry is unloaded at the end."""
+    line = FlowLine(hass, monkeypatch)
+    yield line
+    await line.unload()
+
+
+def _packs(*serials: str) -> dict[int, SimPack]:
+    """Packs from address 2 on, with these serial numbers."""
+    return {address: SimPack(PackSpec(serial=serial)) for address, serial in enumerate(serials, 2)}
+
+
+async def _moved(line: FlowLine, entry: ConfigEntry) -> None:
+    """Let the reload that ends the flow run to its end."""
+    await line.settle()
+    assert entry.state is ConfigEntryState.LOADED
+
+
+async def test_a_battery_moves_to_another_port_and_speed(line: FlowLine) -> None:
+    """The link changes, the records stay, and the old port is free."""
+    packs = _packs("HPACK000000001", "HPACK000000002")
+    old = line.plug(packs=packs)
+    entry = await line.add()
+    before = dict(entry.data)
+    old.unplug()
+    new = line.plug(ELSEWHERE, packs=packs, baudrate=115200)
+
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+    assert entry.data[CONF_DEVICE] == ELSEWHERE
+    assert entry.data[CONF_BAUDRATE] == 115200
+    identifiers = {address: record["identifier"] for address, record in before[CONF_PACKS].items()}
+    assert {a: record["identifier"] for a, record in entry.data[CONF_PACKS].items()} == identifiers
+    assert old.port.line is None
+    assert new.port.line is not None
+
+
+async def test_the_form_shows_where_the_battery_is_now(hass: HomeAssistant, line: FlowLine) -> None:
+    """The port is filled in; the speed is found by itself unless one is chosen."""
+    line.plug()
+    entry = await line.add()
+    form = await hass.config_entries.flow.async_init(
+        entry.domain, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    )
+    fields = {str(name): name for name in form["data_schema"].schema}
+    assert fields[CONF_DEVICE].description == {"suggested_value": PORT}
+    assert fields[CONF_BAUDRATE].default() == "auto"
+    assert form["data_schema"].schema[CONF_BAUDRATE].config["options"][1]["value"] == "9600"
+    hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_a_chosen_speed_is_the_only_one_tried(line: FlowLine) -> None:
+    """Narrowing the scan saves time, and finds nothing at another speed."""
+    line.plug()
+    entry = await line.add()
+    line.plug(ELSEWHERE, packs=_packs("HPACK000000009"), baudrate=115200)
+    line.opened.clear()
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE, baudrate="9600"))
+    assert result["step_id"] == "reconfigure"
+    assert result["errors"] == {"base": "nothing_heard"}
+    assert {speed for url, speed in line.opened if url == ELSEWHERE} == {9600}
+
+
+async def test_the_very_port_in_use_is_lent_to_the_scan(line: FlowLine) -> None:
+    """The entry lets go of the port, and has it again when the same battery was found."""
+    bus = line.plug()
+    entry = await line.add()
+    flow = await line.reconfigure(entry)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    result = await line.scanned(flow)
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+    assert bus.port.line is not None
+
+
+async def test_a_failed_scan_gives_the_port_back_to_the_entry(line: FlowLine) -> None:
+    """The battery goes on as before while the form shows what went wrong, and trying again works."""
+    bus = line.plug()
+    entry = await line.add()
+    before = dict(entry.data)
+    fault = Fault(kind=Kind.SILENCE)
+    bus.faults.add(fault)
+    result = await line.scanned(await line.reconfigure(entry))
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "reconfigure"
+    assert result["errors"] == {"base": "nothing_heard"}
+    bus.faults.clear()
+    await _moved(line, entry)
+    assert entry.data[CONF_DEVICE] == before[CONF_DEVICE]
+
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT, CONF_BAUDRATE: "9600"}))
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+
+
+async def test_closing_the_dialog_gives_the_port_back_to_the_entry(hass: HomeAssistant, line: FlowLine) -> None:
+    """Giving up in the middle of the scan leaves the battery as it was."""
+    bus = line.plug()
+    entry = await line.add()
+    flow = await line.reconfigure(entry)
+    await line.clock.advance(1)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    hass.config_entries.flow.async_abort(flow["flow_id"])
+    await _moved(line, entry)
+    assert bus.port.line is not None
+
+
+async def test_an_entry_removed_during_the_scan_stays_removed(hass: HomeAssistant, line: FlowLine) -> None:
+    """Nothing is set up again that is no longer there."""
+    bus = line.plug()
+    entry = await line.add()
+    flow = await line.reconfigure(entry)
+    await line.clock.advance(1)
+    await line.drive(hass.config_entries.async_remove(entry.entry_id))
+    result = await line.scanned(flow)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "entry_removed"
+    assert hass.config_entries.async_entries(entry.domain) == []
+    assert bus.port.line is None
+
+
+async def test_an_entry_removed_while_the_form_stands_open_ends_the_flow(hass: HomeAssistant, line: FlowLine) -> None:
+    """There is nothing left to be reconfigured."""
+    line.plug()
+    entry = await line.add()
+    form = await hass.config_entries.flow.async_init(
+        entry.domain, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    )
+    await line.drive(hass.config_entries.async_remove(entry.entry_id))
+    result = await line.submit(form, {CONF_DEVICE: PORT})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "entry_removed"
+
+
+@pytest.mark.parametrize("state", ["loaded", "unloaded"])
+async def test_another_battery_is_refused(hass: HomeAssistant, line: FlowLine, state: str) -> None:
+    """None of the serial numbers is known, so the entry keeps its battery and its port."""
+    bus = line.plug(packs=_packs("HPACK000000001"))
+    entry = await line.add()
+    if state == "unloaded":
+        await line.drive(hass.config_entries.async_unload(entry.entry_id))
+    before = entry.data
+    line.plug(ELSEWHERE, packs=_packs("HSTRANGER00001"))
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "another_battery"
+    assert result["description_placeholders"] == {"title": entry.title}
+    assert entry.data == before
+    await line.settle()
+    assert entry.state is (ConfigEntryState.LOADED if state == "loaded" else ConfigEntryState.NOT_LOADED)
+    assert (bus.port.line is not None) is (state == "loaded")
+
+
+async def test_another_battery_on_the_same_port_is_refused_and_the_entry_goes_on(line: FlowLine) -> None:
+    """A pack was swapped for a stranger: the flow says so, and the entry is set up again."""
+    line.plug(packs=_packs("HPACK000000001"))
+    entry = await line.add()
+    flow = await line.reconfigure(entry)
+    line.plug(packs=_packs("HSTRANGER00001"))
+    result = await line.scanned(flow)
+    assert result["reason"] == "another_battery"
+    await _moved(line, entry)
+
+
+async def test_new_packs_of_the_same_bank_are_taken_in(line: FlowLine) -> None:
+    """One pack that is known is enough; those that are asleep keep their records."""
+    line.plug(packs=_packs("HPACK000000001", "HPACK000000002"))
+    entry = await line.add()
+    grown = _packs("HPACK000000001", "HPACK000000002", "HPACK000000003")
+    grown[3].silent = True
+    line.plug(ELSEWHERE, packs=grown)
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["reason"] == "reconfigure_successful"
+    assert list(entry.data[CONF_ADDRESSES]) == [2, 3, 4]
+    assert entry.data[CONF_PACKS]["3"]["serial"] == "HPACK000000002"
+    assert entry.data[CONF_PACKS]["4"]["identifier"] == "HPACK000000003"
+    await _moved(line, entry)
+
+
+async def test_without_serial_numbers_the_addresses_decide(line: FlowLine) -> None:
+    """Packs that give none are the same when one of them answers at an address that is known."""
+    line.plug(packs=_packs("0000000000000000"))
+    entry = await line.add()
+    line.plug(ELSEWHERE, packs=_packs("0000000000000000"))
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+
+
+async def test_the_port_of_another_battery_is_refused(line: FlowLine) -> None:
+    """Two entries cannot share a port."""
+    line.plug(packs=_packs("HPACK000000001"))
+    entry = await line.add()
+    line.plug(ELSEWHERE, packs=_packs("HPACK000000002"))
+    other = await line.add(ELSEWHERE)
+    result = await line.reconfigure(entry, ELSEWHERE)
+    assert result["reason"] == "already_configured"
+    assert result["description_placeholders"] == {"title": other.title}
