@@ -1,7 +1,6 @@
 """The command line: `python -m bms ...` from the integration's directory, or `python -m custom_components.lfp_battery.bms`.
 
-Only arguments are understood here; every command's work stands in a module of its own, which is imported when the
-command is given.
+Which commands there are; what they do stands in `bringup` and `decoding`. Wire libraries load when a line is opened.
 """
 
 import argparse
@@ -10,10 +9,11 @@ import json
 import sys
 from typing import NamedTuple
 
+from . import bringup
+from .decoding import answer
+
 
 def _decode(arguments: argparse.Namespace) -> int:
-    from .decoding import answer  # noqa: PLC0415
-
     for line in sys.stdin.buffer:
         print(json.dumps(answer(line)), flush=True)
     return 0
@@ -33,6 +33,11 @@ class _Command(NamedTuple):
 
 _COMMANDS = {
     "decode": _Command("decode captured bytes: JSON lines in, JSON lines out", _decode),
+    "listen": _Command("show what passes over a line; transmits nothing", bringup.listen, bringup.listen_arguments),
+    "scan": _Command("find out what is on a line", bringup.scan_line, bringup.scan_arguments),
+    "poll": _Command("read the packs on a line again and again", bringup.poll, bringup.poll_arguments),
+    "record": _Command("write down what passes over a line", bringup.record, bringup.record_arguments),
+    "replay": _Command("decode what `record` wrote", bringup.replay, bringup.replay_arguments),
 }
 
 

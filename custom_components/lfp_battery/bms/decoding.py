@@ -3,7 +3,7 @@
 For bring-up and bug reports: it shows what this package makes of bytes that somebody captured.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Set as AbstractSet
 from dataclasses import fields
 from enum import Enum
 import json
@@ -131,23 +131,23 @@ def _shown(name: str, messages: Iterable[Decoded]) -> Answer:
         states |= message.packs
         for address, pack in message.packs.items():
             published, reasons = hold_back(pack)
-            packs.setdefault(str(address), {}).update(_fields(published))
+            packs.setdefault(str(address), {}).update(reported(published))
             held_back |= {f"{address}.{field}": reason for field, reason in reasons.items()}
         if message.bank is not None:
             published_bank, reasons = hold_back(message.bank)
-            bank = (bank or {}) | _fields(published_bank)
+            bank = (bank or {}) | reported(published_bank)
             held_back |= {f"bank.{field}": reason for field, reason in reasons.items()}
     if len(states) + (bank is not None) == 1:  # whose field it is needs no saying
         held_back = {field.partition(".")[2]: reason for field, reason in held_back.items()}
     if len(identities) == 1:
-        info = _fields(next(iter(identities.values()))) | info
+        info = reported(next(iter(identities.values()))) | info
     else:
         for address, identity in identities.items():
-            info[str(address)] = {**info.get(str(address), {}), **_fields(identity)}
+            info[str(address)] = {**info.get(str(address), {}), **reported(identity)}
     return {"protocol": name, "packs": packs, "bank": bank, "info": info, "held_back": held_back}
 
 
-def _fields(thing: BatteryState | Identity) -> dict[str, Any]:
+def reported(thing: BatteryState | Identity) -> dict[str, Any]:
     """A dataclass as JSON has it; what was not reported is left out, and so is an address, which is the key."""
     values = ((f.name, getattr(thing, f.name)) for f in fields(thing) if f.name != "address")
     return {name: plain(value) for name, value in values if value is not None and (name != "derived" or value)}
@@ -157,7 +157,7 @@ def plain(value: object) -> Any:
     """A value of the model as JSON has it: sets become sorted lists, enums their values."""
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted(map(plain, value), key=_order)
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
