@@ -14,15 +14,20 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
 from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.clock import SystemClock
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.bms.transports import ByteTransport
+from custom_components.lfp_battery.bms.transports.serial import SerialTransport
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACKS, DOMAIN
 from tests.flow_line import PORT, FlowLine, readable
+from tests.simulator.bank import SimBank
 from tests.simulator.bus import Bus, SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.line import MemoryPort
 from tests.simulator.pack import PackSpec, SimPack
-from tests.simulator.pylon import Profile, request
+from tests.simulator.pty_line import PtyLine
+from tests.simulator.pylon import Profile, PylonSpeaker
+from tests.simulator.pylon_wire import encode, request
 
 
 @pytest.fixture
@@ -59,6 +64,7 @@ async def test_a_bank_is_found_shown_and_kept(line: FlowLine) -> None:
     assert shown["baudrate"] == "9600"
     assert int(shown["answers"]) >= 3
     assert shown["damaged"] == "0"
+    assert isinstance(bus.speaker, PylonSpeaker)
     serials = [pack.spec.serial for pack in bus.speaker.bank.packs.values()]
     assert [row.split(" | ")[2] for row in shown["packs"].splitlines()] == serials
 
@@ -137,11 +143,13 @@ async def test_the_model_can_be_chosen_among_those_with_as_many_cells(line: Flow
 
 
 async def test_a_battery_that_names_its_model_has_it_filled_in(line: FlowLine) -> None:
-    """A name that the catalog knows is suggested, not decided."""
-    line.plug(packs={2: SimPack(PackSpec(serial="HMODEL00000001", model="ES51.2100L", manufacturer="-"))})
+    """A name that the catalog knows is suggested, and the person decides."""
+    line.plug(packs={2: SimPack(PackSpec(serial="HMODEL00000001", model="V5", manufacturer="Pytes"))})
     result = await line.scan()
-    suggestions = [name.description for name in result["data_schema"].schema]
-    assert suggestions in ([None], [{"suggested_value": "ES51.2-100LP"}])
+    assert _suggested(result, CONF_MODEL) == "V5°"
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert CONF_MODEL not in result["data"]
 
 
 async def test_no_model_is_asked_for_where_none_fits(line: FlowLine) -> None:
@@ -278,10 +286,10 @@ async def test_an_inverter_on_the_line_is_left_in_peace(line: FlowLine) -> None:
 
 async def test_another_protocol_is_named(line: FlowLine) -> None:
     """A dialect that is recognised is called by its name, so that the person knows what to change."""
-    bus = line.plug(packs=0)
-    line.ports[PORT] = _Answering(bus, b"~20014600E00201FD35\r")
+    line.ports[PORT] = _Answering(line.plug(packs=0), encode(2, 0x00, version=0x25))
     result = await line.scan()
-    assert result["errors"]["base"] in {"other_protocol", "noise"}
+    assert result["errors"] == {"base": "other_protocol"}
+    assert result["description_placeholders"]["dialect"] == "PACE (version 2.5)"
 
 
 async def test_a_failed_scan_leaves_the_port_to_others(line: FlowLine) -> None:
@@ -422,6 +430,31 @@ async def test_what_is_no_serial_port_is_told_by_the_real_transport(
     assert result["errors"] == {"base": error}
     assert file.read_text() == "password: none of your business"
     hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_a_real_port_is_scanned_and_a_busy_one_is_not(hass: HomeAssistant, tmp_path: Path) -> None:
+    """The whole way through serialx and a pseudo terminal at true pace, first while another program has it open."""
+    clock = SystemClock()
+    port = PtyLine(Bus(PylonSpeaker(SimBank(1, clock)), clock), tmp_path / "ttySIM0")
+    port.start()
+    flows = hass.config_entries.flow
+    menu = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    flow = await flows.async_configure(menu["flow_id"], {"next_step_id": "serial"})
+    other = SerialTransport(str(port.path), 9600)
+    await other.open()
+    await flows.async_configure(flow["flow_id"], {CONF_DEVICE: str(port.path)})
+    await hass.async_block_till_done()
+    result = readable(await flows.async_configure(flow["flow_id"]))
+    assert result["errors"] == {"base": "port_busy"}
+
+    await other.close()
+    await flows.async_configure(flow["flow_id"], {CONF_DEVICE: str(port.path)})
+    await hass.async_block_till_done()
+    result = readable(await flows.async_configure(flow["flow_id"]))
+    assert result["step_id"] == "confirm"
+    assert result["description_placeholders"]["count"] == "1"
+    flows.async_abort(flow["flow_id"])
+    port.stop()
 
 
 class _Broken(MemoryPort):

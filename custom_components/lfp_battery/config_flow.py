@@ -126,7 +126,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._asked: Mapping[str, Any] = {}  # the form as it was sent, to be shown again
         self._failure: _Failure | None = None
         self._scan_task: asyncio.Task[None] | None = None
-        self._fraction = 0.0  # as far as the bar ever was: it never goes back
+        self._fraction = 0.0  # how far the scan is
         self._shown = _NOT_BEGUN  # what the text beside the bar says
         self._shown_at = 0.0
         self._labels: Mapping[str, str] = {}
@@ -301,9 +301,9 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         if progress.stage is not self._shown.stage or now - self._shown_at >= _TEXT_INTERVAL:
             self._shown, self._shown_at = progress, now
             self.async_notify_flow_changed()
-        self._fraction = max(self._fraction, progress.fraction)
+        self._fraction = progress.fraction
         # after the notice, which makes the dialog forget how far the bar was
-        self.async_update_progress(self._fraction)
+        self.async_update_progress(progress.fraction)
 
     def _protocol_label(self, protocol: str | None) -> str:
         if protocol is None:
