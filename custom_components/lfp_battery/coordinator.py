@@ -151,8 +151,11 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
 
     @override
     async def async_request_refresh(self) -> None:
-        """Read this unit next; no cooldown, because the client makes one reading of what is asked at once."""
-        await self.async_refresh()
+        """Read this unit next.
+
+        No cooldown and no lock: the client makes one reading of whatever is asked for at the same time.
+        """
+        await self._async_refresh(log_failures=True)
 
     @override
     async def _async_update_data(self) -> PollReport[StateT]:

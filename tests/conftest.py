@@ -1,0 +1,37 @@
+"""What every test may ask for."""
+
+from collections.abc import AsyncGenerator
+
+from homeassistant.core import HomeAssistant
+import pytest
+from pytest_homeassistant_custom_component.syrupy import HomeAssistantSnapshotExtension
+from syrupy.assertion import SnapshotAssertion
+
+# The kit has a package of the same name, which would hide ours if it were imported first
+import custom_components.lfp_battery
+from tests.home import Home
+
+assert custom_components.lfp_battery
+
+
+@pytest.fixture(autouse=True)
+def _custom_integrations(request: pytest.FixtureRequest) -> None:
+    """Let Home Assistant load this integration, in the tests that have a Home Assistant."""
+    if "hass" in request.fixturenames:
+        if "recorder_mock" in request.fixturenames:
+            request.getfixturevalue("recorder_mock")  # must be there before Home Assistant is
+        request.getfixturevalue("enable_custom_integrations")
+
+
+@pytest.fixture
+def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    """Snapshots that know Home Assistant's types."""
+    return snapshot.use_extension(HomeAssistantSnapshotExtension)
+
+
+@pytest.fixture
+async def home(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Home]:
+    """A Home Assistant with a simulated bank at the other end of a line; nothing is set up yet."""
+    home = Home(hass, monkeypatch)
+    yield home
+    await home.stop()

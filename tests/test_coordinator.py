@@ -1,0 +1,242 @@
+"""How losses, returns, newcomers and refreshes on the line reach the home."""
+
+import logging
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+import pytest
+
+from custom_components.lfp_battery.const import CONF_PACKS
+from tests.home import CYCLE, Home
+from tests.simulator.pack import PackSpec, SimPack
+
+_SAYS_ITSELF = {"connectivity", "safe_to_act"}
+
+
+def _unavailable(states: dict[str, str]) -> set[str]:
+    return {key for key, state in states.items() if state == "unavailable"}
+
+
+def _log(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Lines of ours that a person sees, since the last look."""
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("custom_components.lfp_battery") and record.levelno >= logging.INFO
+    ]
+    caplog.clear()
+    return lines
+
+
+async def test_a_pulled_adapter_makes_everything_unavailable_at_once(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within two seconds, with one line in the log; back within a cycle of being plugged in, with one more."""
+    caplog.set_level(logging.INFO)
+    home.plug(3)
+    await home.start()
+    await home.wait()
+    _log(caplog)
+    home.bus.unplug()
+    await home.wait(2)
+    for address in (2, 3, 4):
+        states = home.states(address)
+        assert _unavailable(states) == set(states) - _SAYS_ITSELF
+        assert states["connectivity"] == states["safe_to_act"] == "off"
+    assert home.state(None, "link").state == "off"
+    await home.wait(120)
+    assert _log(caplog) == ["Bank: the link is lost (lost)"]
+    home.bus.replug()
+    await home.wait(10 + CYCLE)
+    assert _unavailable(home.states(2) | home.states(3) | home.states(4)) == set()
+    assert home.state(None, "link").state == "on"
+    assert home.value(None, "packs_online") == 3
+    assert _log(caplog) == ["Bank: the link is back"]
+
+
+async def test_a_silent_pack_takes_only_its_own_entities_with_it(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """Within three cycles; its neighbours go on, and the log has its name once each way."""
+    caplog.set_level(logging.INFO)
+    home.plug(3)
+    await home.start()
+    await home.wait()
+    _log(caplog)
+    home.bank.packs[3].silent = True
+    await home.wait(4 * CYCLE)
+    states = home.states(3)
+    assert _unavailable(states) == set(states) - _SAYS_ITSELF
+    assert states["connectivity"] == "off"
+    assert _unavailable(home.states(2)) == _unavailable(home.states(4)) == set()
+    assert home.value(None, "packs_online") == 2
+    assert _log(caplog) == ["Bank: Battery pack 3 stopped answering"]
+    home.bank.packs[3].silent = False
+    await home.wait(120)
+    assert _unavailable(home.states(3)) == set()
+    assert _log(caplog) == ["Bank: Battery pack 3 answers again"]
+
+
+async def test_the_log_never_holds_a_serial_number(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """Found, lost, returned and replaced: nothing at info level names a battery."""
+    caplog.set_level(logging.INFO)
+    home.plug(2)
+    serials = [pack.spec.serial for pack in home.bank.packs.values()]
+    await home.start()
+    home.bank.packs[3].silent = True
+    await home.wait(5 * CYCLE)
+    home.bank.packs[3].silent = False
+    home.bus.unplug()
+    await home.wait(30)
+    assert caplog.text
+    assert not any(serial in caplog.text for serial in serials)
+
+
+async def test_a_pack_that_appears_later_becomes_a_device(home: Home) -> None:
+    """No reload: device, entities and record are there some minutes after it was switched on."""
+    home.plug(2)
+    await home.start()
+    link = home.runtime.link
+    home.bank.add(4, SimPack(PackSpec(serial="PPTLATE000000004")))
+    await home.wait(300)
+    assert home.runtime.link is link
+    assert home.device(4).serial_number == "PPTLATE000000004"
+    assert home.device(4).via_device_id == home.bank_device().id
+    assert home.state(4, "soc").state not in ("unavailable", "unknown")
+    assert home.entry.data[CONF_PACKS]["4"]["identifier"] == "PPTLATE000000004"
+    assert home.value(None, "packs_online") == 3
+
+
+async def test_a_refresh_reads_that_pack_next(home: Home) -> None:
+    """`homeassistant.update_entity` asks the pack at once, and only that one."""
+    home.plug(3)
+    await home.start()
+    await home.wait(6 * CYCLE)
+    await home.quiet()
+    home.bank.packs[3].set_soc(11)
+    asked = home.bus.request_count
+    await home.update_entity(home.entity_id(3, "soc"))
+    requests = list(home.bus.requests)[asked - home.bus.request_count :]
+    assert requests
+    assert {request[3:5] for _, request in requests} == {b"03"}
+    assert home.value(3, "soc") == pytest.approx(11, abs=0.2)
+
+
+async def test_a_refresh_of_every_entity_of_a_pack_is_one_reading(home: Home) -> None:
+    """Thirty entities asked for at once do not mean thirty questions."""
+    home.plug(2)
+    await home.start()
+    await home.wait(6 * CYCLE)
+    await home.quiet()
+    asked = home.bus.request_count
+    entities = [e.entity_id for e in home.entities(home.device(2)).values() if not e.disabled_by]
+    assert len(entities) > 20
+    await home.update_entity(entities)
+    assert home.bus.request_count - asked <= 8
+
+
+async def test_with_polling_disabled_nothing_is_sent_but_what_is_asked_for(hass: HomeAssistant, home: Home) -> None:
+    """The entry loads, the line stays quiet, and a refresh still brings values."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    hass.config_entries.async_update_entry(home.entry, pref_disable_polling=True)
+    sent = home.bus.bytes_received
+    assert await home.start()
+    await home.wait(10 * CYCLE)
+    assert home.bus.bytes_received == sent
+    assert home.state(2, "soc").state == "unavailable"
+    await home.update_entity(home.entity_id(2, "soc"))
+    assert home.bus.bytes_received > sent
+    assert home.value(2, "soc") == pytest.approx(home.bank.packs[2].soc, abs=1)
+    assert home.state(3, "soc").state == "unavailable"
+
+
+async def test_a_disabled_device_costs_no_time_on_the_bus(hass: HomeAssistant, home: Home) -> None:
+    """From the moment it is disabled not one question goes to it; enabled again, it is read again."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    device = home.device(3)
+    dr.async_get(hass).async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    await home.wait(1)
+    count = home.bus.request_count
+    await home.wait(6 * CYCLE)
+    requests = list(home.bus.requests)[count - home.bus.request_count :]
+    assert requests
+    assert {request[3:5] for _, request in requests if request[7:9] == b"42"} <= {b"02", b"04"}  # 04: looking for more
+    assert home.value(None, "packs_online") == 1
+    dr.async_get(hass).async_update_device(device.id, disabled_by=None)
+    await home.wait(2 * CYCLE)
+    assert home.value(None, "packs_online") == 2
+
+
+async def test_another_battery_at_the_same_address_is_a_new_device(hass: HomeAssistant, home: Home) -> None:
+    """It has its own entities and record; the old one stays silent and may go."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    old, entities = home.device(3), home.entities(home.device(3))
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    home.bank.add(3, SimPack(PackSpec(serial="PPTOTHER00000003", soc=77)))
+    await home.wait(120)
+    new = home.device(3)
+    assert new.id != old.id
+    assert new.serial_number == "PPTOTHER00000003"
+    assert home.value(3, "soc") == pytest.approx(home.bank.packs[3].soc, abs=1)
+    old_soc = hass.states.get(entities["soc"].entity_id)
+    assert old_soc is not None
+    assert old_soc.state == "unavailable"
+    assert home.entry.data[CONF_PACKS]["3"]["identifier"] == "PPTOTHER00000003"
+    from custom_components.lfp_battery import async_remove_config_entry_device as remove  # noqa: PLC0415
+
+    assert await remove(hass, home.entry, old)
+    assert not await remove(hass, home.entry, new)
+
+
+async def test_packs_that_changed_places_keep_their_devices(hass: HomeAssistant, home: Home) -> None:
+    """Two address switches were exchanged while the bank was off: each history follows its battery."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    first, second = home.device(2).id, home.device(3).id
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    packs = dict(home.bank.packs)
+    home.bank.remove(2), home.bank.remove(3)
+    home.bank.add(2, packs[3]), home.bank.add(3, packs[2])
+    await home.start()
+    await home.wait(3 * CYCLE)
+    assert home.device(3).id == first
+    assert home.device(2).id == second
+    assert home.device(3).serial_number == packs[2].spec.serial
+    assert home.state(2, "connectivity").state == home.state(3, "connectivity").state == "on"
+
+
+async def test_packs_that_all_give_the_masters_number_are_told_apart_by_address(home: Home) -> None:
+    """Some masters answer with their own serial number for every pack."""
+    same = "PPTMASTER0000001"
+    home.plug({address: SimPack(PackSpec(serial=same, seed=address)) for address in (2, 3)})
+    await home.start()
+    await home.wait(6 * CYCLE)
+    assert home.device(2).id != home.device(3).id
+    assert home.device(3).serial_number is None
+    assert home.state(3, "connectivity").state == "on"
+
+
+async def test_a_fault_of_ours_does_not_leave_stale_values_standing(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A client that dies is said to be gone, and is started anew."""
+    home.plug(1)
+    await home.start()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(home.runtime.link, "cycle_finished", broken)
+        await home.wait()
+    assert home.state(2, "soc").state == "unavailable"
+    assert "reading stopped" in caplog.text
+    await home.wait(30 + CYCLE)
+    assert home.state(2, "soc").state != "unavailable"
