@@ -202,7 +202,7 @@ def _content(command: int, answer: Frame, address: int, value: int | None) -> De
 
 
 # Answers that can be told by themselves, in the order in which they are tried: those with a structure first, then by
-# size. 60 and 51 are not among them: nothing in them but text.
+# size. 60 is not among them: as long as others, and nothing in it but text.
 _TELLING: Final = (Command.ANALOG, Command.ALARMS)
 _SIZES: Final = {
     4: Command.SYSTEM_ALARMS,
@@ -211,6 +211,7 @@ _SIZES: Final = {
     10: Command.MANAGEMENT,
     17: Command.SERIAL,
     25: Command.PARAMETERS,
+    32: Command.MANUFACTURER,
     49: Command.SYSTEM_ANALOG,
 }
 
@@ -231,10 +232,12 @@ def _overheard(answer: Frame) -> Decoded:
         except FrameError as err:
             if err.dialect is not None:
                 raise
-    found = _SIZES.get(len(answer.info))
-    if found is not None and (found not in _NAMES_PACK or answer.info[0] == answer.address):
-        return _content(found, answer, answer.address, None)
-    return _content(_OK, answer, answer.address, None)
+    found = _SIZES.get(len(answer.info), _OK)
+    if (found in _NAMES_PACK and answer.info[0] != answer.address) or (
+        found == Command.MANUFACTURER and pylon_pack.text(answer.info[:10]) is None
+    ):
+        found = _OK
+    return _content(found, answer, answer.address, None)
 
 
 class PylonPacks(_Pylon):

@@ -242,6 +242,8 @@ _STATUS2: Final = {
     0: "pre_mosfet_on",
 }
 _CHARGING, _DISCHARGING, _HEATER, _FULL, _BUZZER = 0x80, 0x40, 0x20, 0x08, 0x01
+_STATUS1_KNOWN: Final = sum(1 << bit for bit in _STATUS1)
+_STATUS2_KNOWN: Final = sum(1 << bit for bit in _STATUS2)
 _STATUS3_KNOWN: Final = _CHARGING | _DISCHARGING | _HEATER | _FULL | _BUZZER
 _STATUS_BYTES: Final = 8  # three status bytes of the module and status 1 to 5
 
@@ -256,8 +258,8 @@ _SWITCHES: Final = tuple(_named(status, _STATUS2) for status in range(16))
 def _unnamed(status1: int, status2: int, status3: int, faults: int, cells: int) -> dict[str, int]:
     """Bits that are set and that no document explains, for diagnostics."""
     left = {
-        "status1": status1 & ~sum(1 << bit for bit in _STATUS1),
-        "status2": status2 & ~sum(1 << bit for bit in _STATUS2),
+        "status1": status1 & ~_STATUS1_KNOWN,
+        "status2": status2 & ~_STATUS2_KNOWN,
         "status3": status3 & ~_STATUS3_KNOWN,
         "cell_fault": faults >> cells << cells,
     }

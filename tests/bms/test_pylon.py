@@ -1,0 +1,500 @@
+"""What captured Pylontech answers say, and which answers belong to which questions."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
+from custom_components.lfp_battery.bms.model import Identity
+from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
+from custom_components.lfp_battery.bms.protocols.base import Cadence, Scope
+from custom_components.lfp_battery.bms.protocols.pylon import Command, PylonPacks, PylonSystem, request
+from tests.simulator.pylon import encode
+
+from .captured import Captured, text_frames
+
+PACKS = POLLED["pylon-rs485"]
+SYSTEM = POLLED["pylon-rs485-v35"]
+CAPTURED = text_frames("pylon.json")
+
+
+def _said(state: object, expected: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a state that a capture speaks of, as JSON has them."""
+    said: dict[str, Any] = {}
+    for name in expected:
+        value = getattr(state, name)
+        said[name] = (
+            sorted(value) if isinstance(value, frozenset) else list(value) if isinstance(value, tuple) else value
+        )
+    return said
+
+
+def _near(expected: dict[str, Any]) -> dict[str, Any]:
+    """SOC is printed with two decimals by the sources."""
+    return {name: pytest.approx(value, abs=0.006) if name == "soc" else value for name, value in expected.items()}
+
+
+@pytest.mark.parametrize("captured", [c for c in CAPTURED if c.decodes], ids=lambda c: c.id)
+def test_a_captured_answer_says_what_its_source_says(captured: Captured) -> None:
+    """Every figure that the source of a capture gives is decoded, and for no other pack."""
+    decoded = DECODERS[captured.protocol].decode(captured.request, captured.response)
+    assert {str(address) for address in decoded.packs} == captured.packs.keys()
+    for address, expected in captured.packs.items():
+        state = decoded.packs[int(address)]
+        assert state.address == int(address)
+        assert _said(state, dict(expected)) == _near(dict(expected))
+    assert (decoded.bank is None) == (captured.bank is None)
+    if captured.bank is not None:
+        assert _said(decoded.bank, dict(captured.bank)) == captured.bank
+    assert decoded.identities == {int(a): Identity(**identity) for a, identity in captured.identities.items()}
+    assert {name: decoded.info.get(name) for name in captured.info} == captured.info
+
+
+@pytest.mark.parametrize("captured", [c for c in CAPTURED if c.dialect is not None], ids=lambda c: c.id)
+def test_a_captured_dialect_is_refused_by_name(captured: Captured) -> None:
+    """A vendor that borrowed the frame is recognised with and without the question, and told in a sentence."""
+    for asked in (captured.request, None):
+        with pytest.raises(FrameError, match=r"^This is an? .*\.$") as refused:
+            PACKS.decode(asked, captured.response)
+        assert refused.value.dialect == captured.dialect
+    with pytest.raises(FrameError) as refused:
+        DECODERS[captured.dialect or ""].decode(captured.request, captured.response)
+    assert refused.value.dialect == captured.dialect
+
+
+def test_a_captured_refusal_keeps_its_code() -> None:
+    """The battery that got a damaged question said so."""
+    (captured,) = (c for c in CAPTURED if c.return_code is not None)
+    with pytest.raises(RefusedError) as refused:
+        PACKS.decode(captured.request, captured.response)
+    assert refused.value.code == captured.return_code
+    assert refused.value.refusal is Refusal.DAMAGED
+
+
+@pytest.mark.parametrize("captured", [c for c in CAPTURED if c.decodes and c.packs], ids=lambda c: c.id)
+def test_an_overheard_answer_of_a_pack_says_the_same(captured: Captured) -> None:
+    """42, 44 and 92 are told by their content when the question was not heard."""
+    known = DECODERS[captured.protocol].decode(captured.request, captured.response)
+    assert DECODERS[captured.protocol].decode(None, captured.response).packs == known.packs
+
+
+@pytest.mark.parametrize("captured", [c for c in CAPTURED if c.decodes], ids=lambda c: c.id)
+def test_a_captured_answer_is_overheard_without_complaint(captured: Captured) -> None:
+    """An intact answer is never an error, whatever it answers."""
+    decoded = DECODERS[captured.protocol].decode(None, captured.response)
+    assert decoded.packs or decoded.bank or decoded.identities or decoded.info or len(captured.response) == 18
+
+
+@pytest.mark.parametrize("captured", [c for c in CAPTURED if c.request is not None], ids=lambda c: c.id)
+def test_a_captured_answer_belongs_to_its_question_only(captured: Captured) -> None:
+    """Matched on address and command, not on the version; a question is no answer."""
+    codec = DECODERS[captured.protocol]
+    assert captured.request is not None
+    assert codec.is_answer(captured.request, captured.response)
+    assert not codec.is_answer(captured.request, captured.request)
+    assert not codec.is_answer(captured.request, captured.response[:-2] + b"!\r")
+    assert codec.is_request(captured.request) is (captured.return_code is None)  # that question was damaged
+    assert not codec.is_request(captured.response)
+
+
+# --- questions -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "address", "frame"),
+    [
+        (Command.VERSION, 0x02, b"~2002464F0000FD98\r"),
+        (Command.ANALOG, 0x02, b"~20024642E00202FD33\r"),
+        (Command.ALARMS, 0x02, b"~20024644E00202FD31\r"),
+        (Command.PARAMETERS, 0x02, b"~200246470000FDA7\r"),
+        (Command.MANAGEMENT, 0x02, b"~20024692E00202FD2E\r"),
+        (Command.SERIAL, 0x03, b"~20034693E00203FD2B\r"),
+        (Command.SYSTEM_ANALOG, 0x02, b"~200246610000FDAB\r"),
+        (Command.SYSTEM_ANALOG, 0x12, b"~201246610000FDAA\r"),
+    ],
+)
+def test_questions_are_those_that_are_known_to_work(command: Command, address: int, frame: bytes) -> None:
+    """The ready requests of section 4, and one of a capture."""
+    assert request(command, address) == frame
+
+
+def test_nothing_that_changes_anything_is_ever_asked() -> None:
+    """94, 95, 64 and the old 82, 90, 91, 99 are neither in the list of commands nor in any poll or probe."""
+    forbidden = {0x94, 0x95, 0x64, 0x82, 0x90, 0x91, 0x99}
+    assert forbidden.isdisjoint(Command)
+    sent = [
+        frame
+        for protocol in POLLED.values()
+        for frame in (
+            *(
+                poll.request(address)
+                for poll in protocol.polls
+                for group in protocol.address_groups
+                for address in group
+            ),
+            *(probe.request for probe in protocol.probes),
+        )
+    ]
+    assert len(sent) > 1000
+    assert {int(frame[7:9], 16) for frame in sent} <= set(Command)
+
+
+def test_every_cycle_asks_for_values_and_alarms_and_seldom_for_the_rest() -> None:
+    """Analog first and essential, limits in rotation, identity once, serial numbers private."""
+    for protocol, scope in ((PACKS, Scope.PACK), (SYSTEM, Scope.BANK)):
+        assert [p.name for p in protocol.polls if p.cadence is Cadence.CYCLE] == ["analog", "alarms"]
+        assert [p.name for p in protocol.polls if p.essential] == ["analog"]
+        assert {p.scope for p in protocol.polls} == {scope}
+    assert [p.name for p in PACKS.polls if p.cadence is Cadence.ROTATION] == ["management"]
+    assert [p.name for p in PACKS.polls if p.private] == ["serial"]
+    assert [p.name for p in SYSTEM.polls if p.cadence is Cadence.ROTATION] == ["limits"]
+    assert [p.name for p in SYSTEM.polls if p.private] == ["information"]
+
+
+def test_probes_begin_at_the_usual_master() -> None:
+    """02 before 12, and the question that costs least before the one that says most (section 9)."""
+    assert [(p.address, int(p.request[7:9], 16)) for p in PylonPacks.probes] == [
+        (0x02, 0x4F), (0x02, 0x42), (0x12, 0x4F), (0x12, 0x42),
+    ]  # fmt: skip
+    assert [(p.address, int(p.request[7:9], 16)) for p in PylonSystem.probes] == [(0x02, 0x61), (0x12, 0x61)]
+
+
+def test_groups_begin_with_their_master() -> None:
+    """Eight groups of fourteen addresses (section 5)."""
+    groups = PACKS.address_groups
+    assert [group[0] for group in groups] == [0x02, 0x12, 0x22, 0x32, 0x42, 0x52, 0x62, 0x72]
+    assert {len(group) for group in groups} == {14}
+    assert groups[3][-1] == 0x3F
+
+
+# --- which answer belongs to which question --------------------------------------------------------------------------
+
+RECORD = bytes.fromhex("080CDA0CDB0CDC0CDD0CDE0CDF0CE00CE1040B690B640B640B7401CC6704FFFF04FFFF000300B0400186A0")
+SHORT_RECORD = bytes.fromhex("080CDA0CDB0CDC0CDD0CDE0CDF0CE00CE1040B690B640B640B7401CC6704B04002C3500003")
+
+
+def test_an_answer_of_another_pack_is_not_ours() -> None:
+    """A late answer, told by ADR and by the command value; each alone is enough."""
+    asked = request(Command.ANALOG, 2)
+    assert PACKS.is_answer(asked, encode(2, 0, b"\x00\x02" + RECORD))
+    for stray in (
+        encode(3, 0, b"\x00\x03" + RECORD),
+        encode(2, 0, b"\x00\x03" + RECORD),
+        encode(3, 0, b"\x00\x02" + RECORD),
+    ):
+        assert not PACKS.is_answer(asked, stray)
+        with pytest.raises(FrameError, match="asked was 02"):
+            PACKS.decode(asked, stray)
+
+
+def test_a_refusal_names_no_pack_and_is_ours_by_its_address() -> None:
+    """RTN with empty INFO, and with the data that other makers add."""
+    asked = request(Command.MANAGEMENT, 2)
+    for info in (b"", b"\x07"):
+        assert PACKS.is_answer(asked, encode(2, 0x04, info))
+    assert not PACKS.is_answer(asked, encode(3, 0x04))
+
+
+def test_system_answers_may_come_from_any_address() -> None:
+    """JK, asked at 12, answers as 02 (pylon-62-jk); identity is filed under the address that was asked."""
+    info = b"Force_L\0\0\0Pylon" + bytes(15) + b"\x00\x09\x01" + b"0123456789abcdef"
+    asked = request(Command.SYSTEM_INFORMATION, 0x12)
+    assert SYSTEM.is_answer(asked, encode(2, 0, info))
+    assert SYSTEM.decode(asked, encode(2, 0, info)).identities.keys() == {0x12}
+
+
+def test_the_version_of_an_answer_does_not_matter() -> None:
+    """20 and 28 mean the same layout; 25 is PACE, 26 nobody knows (section 10)."""
+    asked = request(Command.ANALOG, 2)
+    answers = [encode(2, 0, b"\x00\x02" + RECORD, version=version) for version in (0x20, 0x28)]
+    assert PACKS.decode(asked, answers[0]) == PACKS.decode(asked, answers[1])
+    with pytest.raises(FrameError, match="PACE") as refused:
+        PACKS.decode(asked, encode(2, 0, b"\x00\x02" + RECORD, version=0x25))
+    assert refused.value.dialect == "pace-v25"
+    with pytest.raises(FrameError, match="26") as refused:
+        PACKS.decode(asked, encode(2, 0, b"\x00\x02" + RECORD, version=0x26))
+    assert refused.value.dialect is None
+
+
+@pytest.mark.parametrize("info", [b"", b"\x02", b"\x02\x01"], ids=["none", "address", "address and index"])
+def test_all_forms_of_a_question_are_understood(info: bytes) -> None:
+    """Clients send no INFO, the address, or the address and an index."""
+    asked = encode(2, 0x42, info)
+    assert PACKS.is_request(asked)
+    assert PACKS.decode(asked, encode(2, 0, b"\x00\x02" + RECORD)).packs.keys() == {2}
+
+
+def test_a_clone_may_repeat_the_command_instead_of_success() -> None:
+    """Old Battery-Emulator answers 61 to 61 (section 7); heard by itself it still is an answer."""
+    blank = bytes.fromhex("C2BFFB2E550008000864640CFC00020CFB00020BAB0BAC00020BA90002") + b"\xff" * 20
+    asked = request(Command.SYSTEM_ANALOG, 2)
+    proper, clone = encode(2, 0, blank), encode(2, 0x61, blank)
+    assert SYSTEM.decode(asked, clone) == SYSTEM.decode(asked, proper)
+    assert SYSTEM.decode(None, clone) == SYSTEM.decode(None, proper)
+    assert not SYSTEM.is_request(clone)
+
+
+def test_a_question_of_another_master_is_not_an_answer() -> None:
+    """Also those that change something, which are known only to be recognised."""
+    for code, info in ((0x42, b"\x02"), (0x94, bytes(9)), (0x95, b"\x02"), (0x64, b""), (0x82, b"\x85\x20")):
+        frame = encode(2, code, info)
+        assert PACKS.is_request(frame)
+        assert not PACKS.is_answer(request(Command.ANALOG, 2), frame)
+        with pytest.raises(FrameError, match="a question"):
+            PACKS.decode(None, frame)
+
+
+def test_somebodys_write_is_shown_as_accepted() -> None:
+    """The acknowledgement has no content; what was asked says what it means."""
+    assert SYSTEM.decode(encode(0x12, 0x64), encode(0x12, 0)).info == {"accepted": True}
+
+
+@pytest.mark.parametrize(
+    ("code", "refusal"),
+    [
+        (0x01, Refusal.OTHER), (0x02, Refusal.DAMAGED), (0x03, Refusal.DAMAGED), (0x04, Refusal.UNSUPPORTED),
+        (0x05, Refusal.UNSUPPORTED), (0x06, Refusal.UNSUPPORTED), (0x90, Refusal.AWAY), (0x91, Refusal.AWAY),
+        (0x07, Refusal.OTHER), (0xE0, Refusal.OTHER),
+    ],
+)  # fmt: skip
+def test_return_codes_say_what_to_do_about_them(code: int, refusal: Refusal) -> None:
+    """Section 7; a code that nobody documents is a refusal all the same."""
+    for asked in (request(Command.ALARMS, 2), None):
+        with pytest.raises(RefusedError, match=f"return code {code:02X}") as refused:
+            PACKS.decode(asked, encode(2, code))
+        assert (refused.value.code, refused.value.refusal) == (code, refusal)
+
+
+@pytest.mark.parametrize("asked", [b"", b"~", b"pwr\r", b"~2002\r", b"~200246zz0000FD98\r"])
+def test_a_question_that_is_none_is_an_error_of_the_same_kind(asked: bytes) -> None:
+    """Captures may hold anything as their request."""
+    with pytest.raises(FrameError, match="question"):
+        PACKS.decode(asked, encode(2, 0, b"\x00\x02" + RECORD))
+    assert not PACKS.is_answer(asked, encode(2, 0, b"\x00\x02" + RECORD))
+
+
+# --- 42 --------------------------------------------------------------------------------------------------------------
+
+
+def _analog(record: bytes) -> Any:
+    return PACKS.decode(request(Command.ANALOG, 2), encode(2, 0, b"\x00\x02" + record)).packs[2]
+
+
+def test_what_was_computed_is_named() -> None:
+    """There is no SOC and no power in 42."""
+    state = _analog(RECORD)
+    assert state.derived == {"soc", "power"}
+    assert state.soc == pytest.approx(45.12)
+    assert state.power == pytest.approx(26.372 * 46.0)
+    assert (state.soh, state.mode, state.alarms) == (None, None, None)
+
+
+def test_a_group_may_have_packs_of_different_kinds() -> None:
+    """Records of four and of two items in one answer, as a mixed stack sends them (section 6.1)."""
+    asked = encode(0x12, 0x42, b"\xff")
+    decoded = PACKS.decode(asked, encode(0x12, 0, b"\x00\x03" + RECORD + SHORT_RECORD + RECORD))
+    assert list(decoded.packs) == [0x12, 0x13, 0x14]
+    assert [pack.full_capacity for pack in decoded.packs.values()] == [100.0, 50.0, 100.0]
+    assert decoded.packs[0x13] == replace(_analog(SHORT_RECORD), address=0x13)
+
+
+def test_an_overheard_group_of_two_is_not_taken_for_its_master() -> None:
+    """The count of packs and the address of the master may both be 02; the length tells."""
+    decoded = PACKS.decode(None, encode(2, 0, b"\x00\x02" + RECORD + SHORT_RECORD))
+    assert list(decoded.packs) == [2, 3]
+    assert list(PACKS.decode(None, encode(2, 0, b"\x00\x02" + RECORD)).packs) == [2]
+
+
+def test_a_capacity_beyond_65_ah_is_unknown_rather_than_65() -> None:
+    """FFFF with two items means too large to say, and no SOC follows."""
+    state = _analog(bytes.fromhex("080CDA0CDB0CDC0CDD0CDE0CDF0CE00CE1040B690B640B640B7401CC6704FFFF02FFFF0003"))
+    assert (state.remaining_capacity, state.full_capacity, state.soc) == (None, None, None)
+    assert state.derived == {"power"}
+
+
+def test_blank_words_are_not_values() -> None:
+    """FFFF in a cell, a temperature, the voltage or the cycles, FFFFFF in a capacity."""
+    state = _analog(bytes.fromhex("02FFFF0CDB020B69FFFF01CCFFFFFFFF04FFFFFFFFFFFFFFFFFFFF"))
+    assert state.cell_voltages == (None, 3.291)
+    assert (state.pcb_temperature, state.cell_temperatures) == (19.0, None)
+    assert (state.voltage, state.power, state.cycles) == (None, None, None)
+    assert (state.remaining_capacity, state.full_capacity, state.soc, state.derived) == (None, None, None, frozenset())
+    assert _analog(bytes.fromhex("02FFFFFFFF010B6901CC6704FFFF02FFFF0003")).cell_voltages is None
+
+
+def test_soc_stops_at_100_and_needs_a_capacity() -> None:
+    """A count may run past full; a full capacity of zero says nothing."""
+    start = "020CDA0CDB010B69000019B4"
+    assert _analog(bytes.fromhex(start + "C35102C3500003")).soc == 100.0
+    assert _analog(bytes.fromhex(start + "C3510200000003")).soc is None
+
+
+def test_sensors_sit_where_the_document_puts_them() -> None:
+    """Board, four groups of cells, MOSFET; what comes after that is kept without a place."""
+    sensors = "070B690B730B7D0B870B910B9B0BA5"
+    frame = encode(2, 0, bytes.fromhex("0002" + "020CDA0CDB" + sensors + "000019B4C35002C3500003"))
+    decoded = PACKS.decode(request(Command.ANALOG, 2), frame)
+    state = decoded.packs[2]
+    assert state.pcb_temperature == 19.0
+    assert state.cell_temperatures == (20.0, 21.0, 22.0, 23.0)
+    assert state.mosfet_temperature == 24.0
+    assert decoded.info == {"further_temperatures_C": [25.0]}
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ("", "too short"),
+        ("00010B69000019B4C35002C3500003", "0 cells"),
+        ("19" + "0CDA" * 25 + "010B69000019B4C35002C3500003", "25 cells"),
+        ("020CDA0CDB00000019B4C35002C3500003", "0 temperatures"),
+        ("020CDA0CDB11" + "0B69" * 17 + "000019B4C35002C3500003", "17 temperatures"),
+        ("020CDA0CDB010B69000019B4C35002C35000", "ends early"),
+        ("020CDA0CDB010B69000019B4C35002C350000300", "1 bytes are left"),
+        ("020CDA0CDB010B69000019B4C35004C3500003", "ends early"),
+        ("020CDA0CDB010B69000019B4C35005C3500003", "5 user-defined items"),
+        ("020CDA0CDB", "ends early"),
+    ],
+)
+def test_a_record_that_does_not_add_up_is_refused(record: str, reason: str) -> None:
+    """Impossible counts, and a byte too few or too many."""
+    with pytest.raises(FrameError, match=reason):
+        _analog(bytes.fromhex(record))
+
+
+@pytest.mark.parametrize(("items", "dialect"), [(3, "pace-v25"), (9, "pace-v25"), (10, "seplos-v20")])
+def test_foreign_records_in_the_same_frame_are_named(items: int, dialect: str) -> None:
+    """PACE and Seplos use the record up to the number of items (sections 9 and 10)."""
+    with pytest.raises(FrameError) as refused:
+        _analog(bytes.fromhex(f"020CDA0CDB010B69000019B4C350{items:02X}C3500003"))
+    assert refused.value.dialect == dialect
+
+
+@pytest.mark.parametrize("count", [0, 17, 255])
+def test_an_impossible_number_of_packs_is_refused(count: int) -> None:
+    """No group has none, or more than its addresses."""
+    with pytest.raises(FrameError, match="packs in one answer"):
+        PACKS.decode(encode(2, 0x42, b"\xff"), encode(2, 0, bytes((0, count)) + RECORD))
+
+
+# --- 44 --------------------------------------------------------------------------------------------------------------
+
+QUIET = bytes.fromhex("0800000000000000000400000000" + "000000" + "000E800000")
+
+
+@pytest.mark.parametrize("trailing", [b"", b"\x5a"], ids=["as documented", "one byte more"])
+def test_a_group_of_alarm_records_may_have_a_byte_more_each(trailing: bytes) -> None:
+    """As US5000 sends them; the byte is kept as it came."""
+    decoded = PACKS.decode(encode(2, 0x44, b"\xff"), encode(2, 0, b"\x00\x03" + (QUIET + trailing) * 3))
+    assert list(decoded.packs) == [2, 3, 4]
+    assert all(pack.alarms == frozenset() for pack in decoded.packs.values())
+    notes = {address: note.get("trailing_hex") for address, note in decoded.info.items() if isinstance(note, dict)}
+    assert notes == dict.fromkeys(("2", "3", "4"), trailing.hex() or None)
+
+
+def test_two_bytes_more_are_one_too_many() -> None:
+    """The reason given is that of the documented form."""
+    with pytest.raises(FrameError, match="2 bytes are left"):
+        PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + QUIET + bytes(2)))
+
+
+@pytest.mark.parametrize(
+    ("status3", "mode", "heater"),
+    [(0x80, "charging", False), (0x40, "discharging", False), (0x08, "full", False), (0x00, "standby", False),
+     (0x88, "charging", False), (0x20, "standby", True)],
+)  # fmt: skip
+def test_the_mode_is_what_the_pack_says_of_its_current(status3: int, mode: str, heater: bool) -> None:
+    """Status 3: effective charge or discharge current, fully charged, heater."""
+    record = QUIET[:-3] + bytes((status3, 0, 0))
+    state = PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + record)).packs[2]
+    assert (state.mode, state.heater_active) == (mode, heater)
+
+
+def test_bits_that_no_document_names_are_kept_and_raise_no_alarm() -> None:
+    """Also faults of cells that the pack does not have."""
+    record = QUIET[:-5] + bytes((0x08, 0x1E, 0x10, 0x00, 0x80))
+    decoded = PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + record))
+    assert decoded.packs[2].alarms == frozenset()
+    unnamed = {"status1": 0x08, "status2": 0x10, "status3": 0x10, "cell_fault": 0x8000}
+    assert decoded.info["unnamed_bits"] == unnamed
+
+
+# --- 61, 62, 63, 92 and the texts ------------------------------------------------------------------------------------
+
+
+def test_what_a_system_lacks_is_unknown() -> None:
+    """All of 61, 62 and 63 filled with FF."""
+    for command, size in ((Command.SYSTEM_ANALOG, 49), (Command.SYSTEM_ALARMS, 4), (Command.SYSTEM_LIMITS, 9)):
+        decoded = SYSTEM.decode(request(command, 2), encode(2, 0, b"\xff" * size))
+        assert decoded.bank == type(decoded.bank)()
+        assert decoded.info == {}
+
+
+def test_a_current_of_minus_one_count_is_a_current() -> None:
+    """FFFF in a system that measures its voltage is -0.01 A."""
+    info = b"\xc2\xbf\xff\xff" + b"\xff" * 45
+    bank = SYSTEM.decode(request(Command.SYSTEM_ANALOG, 2), encode(2, 0, info)).bank
+    assert bank is not None
+    assert (bank.voltage, bank.current) == (49.855, -0.01)
+
+
+@pytest.mark.parametrize(
+    ("charge", "discharge", "amperes"),
+    [(1600, 1700, (160.0, 170.0)), (1600, -1700, (160.0, 170.0)), (10000, 500, (1000.0, 50.0)),
+     (12000, 5000, (120.0, 50.0)), (0, -20000, (0.0, 200.0))],
+)  # fmt: skip
+def test_a_system_limit_above_1000_a_means_the_other_scale(
+    charge: int, discharge: int, amperes: tuple[float, float]
+) -> None:
+    """0.1 A a count, unless that cannot be (section 6.6); the sign of the discharge limit does not matter."""
+    info = b"\xdc\xd3\x5d\xc0" + charge.to_bytes(2, signed=True) + discharge.to_bytes(2, signed=True) + b"\xc0"
+    bank = SYSTEM.decode(request(Command.SYSTEM_LIMITS, 2), encode(2, 0, info)).bank
+    assert bank is not None
+    assert (bank.charge_current_limit, bank.discharge_current_limit) == amperes
+
+
+def test_a_slave_is_not_called_by_its_masters_name() -> None:
+    """51 at a slave may give the master's data (pylon-51-us2000c-7): only the maker is taken."""
+    info = b"US2000C\0\0\0\x01\x07" + b"Pylon".ljust(20, b"-")
+    for address, model in ((2, "US2000C"), (0x12, "US2000C"), (3, None), (0x0F, None)):
+        decoded = PACKS.decode(request(Command.MANUFACTURER, address), encode(address, 0, info))
+        assert decoded.identities[address].manufacturer == "Pylon"
+        assert decoded.identities[address].model == model
+        assert decoded.info["device_name"] == "US2000C"
+
+
+@pytest.mark.parametrize("raw", [b"\0" * 16, b"\xff" * 16, b" " * 16, b"\x01\x02" * 8])
+def test_a_blank_serial_number_is_none(raw: bytes) -> None:
+    """Padding and control characters identify nobody."""
+    decoded = PACKS.decode(request(Command.SERIAL, 2), encode(2, 0, b"\x02" + raw))
+    assert decoded.identities == {2: Identity()}
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [(Command.PARAMETERS, 25), (Command.MANUFACTURER, 32), (Command.MANAGEMENT, 10), (Command.SERIAL, 17),
+     (Command.FIRMWARE, 6), (Command.SYSTEM_ANALOG, 49), (Command.SYSTEM_ALARMS, 4), (Command.SYSTEM_LIMITS, 9),
+     (Command.SYSTEM_INFORMATION, 33)],
+)  # fmt: skip
+def test_answers_of_fixed_size_have_that_size(command: Command, size: int) -> None:
+    """One byte less or more is not this answer."""
+    for wrong in (size - 1, size + 1):
+        with pytest.raises(FrameError):
+            PACKS.decode(request(command, 2), encode(2, 0, (b"\x02" + bytes(wrong))[:wrong]))
+
+
+def test_system_information_lists_the_packs() -> None:
+    """The example of V3.5 with its length and checksum made right."""
+    info = b"Force_L\0\0\0Pylon" + bytes(15) + b"\x00\x09\x02" + b"0123456789abcdef1123456789abcdef"
+    decoded = SYSTEM.decode(request(Command.SYSTEM_INFORMATION, 0x12), encode(0x12, 0, info))
+    assert decoded.bank is not None
+    assert (decoded.bank.modules, decoded.bank.manufacturer) == (2, "Pylon")
+    assert decoded.identities == {0x12: Identity(manufacturer="Pylon", model="Force_L", firmware="0.9")}
+    assert decoded.info["barcodes"] == ["0123456789abcdef", "1123456789abcdef"]
+
+
+def test_an_answer_to_a_command_that_is_not_decoded_is_kept() -> None:
+    """Overheard traffic holds more than we ask for."""
+    assert PACKS.decode(encode(2, 0x90), encode(2, 0, b"\x05")).info == {"undecoded": "05"}
+    assert PACKS.decode(None, encode(2, 0, b"\x05\x06\x07")).info == {"undecoded": "050607"}
