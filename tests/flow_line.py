@@ -11,6 +11,8 @@ from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER, Config
 from homeassistant.const import CONF_DEVICE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import config_validation as cv
+import probatio
 import pytest
 
 from custom_components.lfp_battery import connect
@@ -48,7 +50,9 @@ def _texts(result: Mapping[str, Any], texts: Mapping[str, Any]) -> Iterator[str]
 
 
 def readable(result: Any, flow: str = "config") -> Any:
-    """The result, once it is sure that the dialog has words for all of it and every blank in them can be filled."""
+    """The result, once it is sure that a dialog can show all of it, with words for everything and no blank left."""
+    if result["type"] is FlowResultType.FORM:
+        assert isinstance(probatio.to_field_list(result["data_schema"], custom_serializer=cv.custom_serializer), list)
     blanks = set(result.get("description_placeholders") or {})
     for text in _texts(result, TEXTS[flow]):
         assert set(re.findall(r"{(\w+)}", text)) <= blanks, text

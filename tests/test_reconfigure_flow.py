@@ -114,6 +114,30 @@ async def test_a_failed_scan_gives_the_port_back_to_the_entry(line: FlowLine) ->
     await _moved(line, entry)
 
 
+async def test_an_impatient_second_attempt_waits_for_the_entry(line: FlowLine) -> None:
+    """Sent again while the entry is still being set up, the form does not find its own port busy."""
+    bus = line.plug()
+    entry = await line.add()
+    bus.faults.add(Fault(kind=Kind.SILENCE))
+    result = await line.scanned(await line.reconfigure(entry))
+    assert result["errors"] == {"base": "nothing_heard"}
+    assert entry.state is ConfigEntryState.SETUP_IN_PROGRESS
+    bus.faults.clear()
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+
+
+async def test_an_entry_that_is_not_set_up_is_left_so_during_the_scan(hass: HomeAssistant, line: FlowLine) -> None:
+    """There is nothing to pause; finding the battery sets the entry up."""
+    line.plug()
+    entry = await line.add()
+    await line.drive(hass.config_entries.async_unload(entry.entry_id))
+    result = await line.scanned(await line.reconfigure(entry))
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+
+
 async def test_closing_the_dialog_gives_the_port_back_to_the_entry(hass: HomeAssistant, line: FlowLine) -> None:
     """Giving up in the middle of the scan leaves the battery as it was."""
     bus = line.plug()

@@ -421,9 +421,11 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         if self.source != SOURCE_RECONFIGURE:
             return
         entry = self._get_reconfigure_entry()
-        if entry.state not in {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}:
+        if await connect.async_entry_at(self.hass, device, [entry]) is None:
             return
-        if await connect.async_entry_at(self.hass, device, [entry]) is not None:
+        async with entry.setup_lock:
+            pass  # after a failed attempt it may still be on its way up, with the port open
+        if entry.state in {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}:
             self._paused = True
             await self.hass.config_entries.async_unload(entry.entry_id)
 
