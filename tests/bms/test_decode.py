@@ -1,6 +1,6 @@
 """The `decode` command: what goes in, what comes out, and that nothing stops it."""
 
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 import json
 from pathlib import Path
 import subprocess
@@ -118,7 +118,14 @@ def test_errors_are_answers() -> None:
 def test_dialects_are_names_that_are_refused(name: str) -> None:
     """A capture may say what it is; that does not make it readable."""
     captured = next(c for c in CAPTURED.values() if c.dialect == name)
-    for line in ({"response": captured.response.decode()}, {"stream": captured.response.hex()}):
+    assert captured.request is not None
+    stream = (captured.request + captured.response).hex()
+    for line in (
+        {"response": captured.response.decode()},
+        {"stream": captured.response.hex()},
+        {"stream": stream},
+        {"request": captured.request.decode(), "stream": stream},
+    ):
         found = _ask(protocol=name, **line)
         assert (found["error"], found["dialect"]) == ("FrameError", name)
 
@@ -218,6 +225,22 @@ def test_every_line_has_its_answer(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert ["error" in found for found in answers] == [False, True, True, False]
     assert answers[0] == answers[3]
+
+
+@pytest.mark.parametrize(("stop", "status"), [(KeyboardInterrupt, 130), (BrokenPipeError, 1)])
+def test_being_stopped_is_no_traceback(monkeypatch: pytest.MonkeyPatch, stop: type[BaseException], status: int) -> None:
+    """Ctrl-C, and a reader that went away."""
+
+    class Output(StringIO):
+        """Takes nothing."""
+
+        def write(self, text: str) -> int:
+            """Refuse."""
+            raise stop
+
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO(b"{}\n")))
+    monkeypatch.setattr(sys, "stdout", Output())
+    assert main(["decode"]) == status
 
 
 def test_a_command_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:

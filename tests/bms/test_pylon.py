@@ -10,7 +10,7 @@ from custom_components.lfp_battery.bms.model import Identity
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Scope
 from custom_components.lfp_battery.bms.protocols.pylon import Command, PylonPacks, PylonSystem, request
-from tests.simulator.pylon import encode
+from tests.simulator.pylon import checksum, encode
 
 from .captured import Captured, text_frames
 
@@ -369,6 +369,19 @@ def test_foreign_records_in_the_same_frame_are_named(items: int, dialect: str) -
     with pytest.raises(FrameError) as refused:
         _analog(bytes.fromhex(f"020CDA0CDB010B69000019B4C350{items:02X}C3500003"))
     assert refused.value.dialect == dialect
+    with pytest.raises(FrameError) as refused:
+        PACKS.decode(None, encode(2, 0, bytes.fromhex(f"0002020CDA0CDB010B69000019B4C350{items:02X}C3500003")))
+    assert refused.value.dialect == dialect
+
+
+def test_a_frame_of_another_device_type_is_no_battery() -> None:
+    """CID1 is 46, or that of a dialect; the same frame carries rectifiers and air conditioners, too."""
+    body = b"20024200E00202"
+    frame = b"~%b%04X\r" % (body, checksum(body))
+    assert not PACKS.is_request(b"~%b%04X\r" % (b"20024242E00202", checksum(b"20024242E00202")))
+    with pytest.raises(FrameError, match="42 is not a battery") as refused:
+        PACKS.decode(None, frame)
+    assert refused.value.dialect is None
 
 
 @pytest.mark.parametrize("count", [0, 17, 255])
@@ -409,6 +422,14 @@ def test_the_mode_is_what_the_pack_says_of_its_current(status3: int, mode: str, 
     record = QUIET[:-3] + bytes((status3, 0, 0))
     state = PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + record)).packs[2]
     assert (state.mode, state.heater_active) == (mode, heater)
+
+
+def test_the_buzzer_is_kept_for_diagnostics() -> None:
+    """The model has no field for it."""
+    record = QUIET[:-3] + b"\x01\x00\x00"
+    decoded = PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + record))
+    assert decoded.info["buzzer_on"] is True
+    assert decoded.packs[2].alarms == frozenset()
 
 
 def test_bits_that_no_document_names_are_kept_and_raise_no_alarm() -> None:
@@ -498,3 +519,18 @@ def test_an_answer_to_a_command_that_is_not_decoded_is_kept() -> None:
     """Overheard traffic holds more than we ask for."""
     assert PACKS.decode(encode(2, 0x90), encode(2, 0, b"\x05")).info == {"undecoded": "05"}
     assert PACKS.decode(None, encode(2, 0, b"\x05\x06\x07")).info == {"undecoded": "050607"}
+
+
+def test_an_overheard_answer_of_the_right_size_must_also_look_right() -> None:
+    """Ten bytes that do not name the pack are no limits, 32 bytes without a name no manufacturer."""
+    for info in (b"\x03" + bytes(9), b"\x03" * 17, bytes(32)):
+        assert PACKS.decode(None, encode(2, 0, info)).info == {"undecoded": info.hex()}
+
+
+@pytest.mark.parametrize(
+    "record", [QUIET[:-1], QUIET[:10], QUIET[:9], b"", b"\x00" + QUIET, b"\x08" + bytes(8) + b"\x11"]
+)
+def test_alarms_that_do_not_add_up_are_refused(record: bytes) -> None:
+    """A record that ends early, and impossible counts."""
+    with pytest.raises(FrameError):
+        PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + record))
