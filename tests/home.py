@@ -134,6 +134,11 @@ class Home:
             self.hass.services.async_call("homeassistant", "update_entity", {"entity_id": entity_id}, blocking=True)
         )
 
+    def speaker_silent(self, silent: bool) -> None:
+        """Let every pack sleep, or wake them."""
+        for pack in self.bank.packs.values():
+            pack.silent = silent
+
     # --- what is seen ------------------------------------------------------------------------------------------------
 
     @property

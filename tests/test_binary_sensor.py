@@ -1,0 +1,109 @@
+"""What the binary sensors of a pack say, and when they say nothing."""
+
+from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
+import pytest
+
+from custom_components.lfp_battery.bms.model import Alarm, Condition, PackState, PollReport, Severity
+from custom_components.lfp_battery.const import CONF_LOW_BATTERY
+from tests.home import CYCLE, Home
+from tests.simulator.faults import Fault, Kind
+from tests.simulator.pack import PackSpec, SimPack
+
+_HOT = Alarm(condition=Condition.CHARGE_OVERTEMPERATURE, severity=Severity.PROTECTION)
+_BROKEN = Alarm(condition=Condition.CELL_FAILURE, severity=Severity.FAULT, cell=3)
+
+
+async def test_an_alarm_is_there_with_the_next_cycle_and_gone_with_its_end(home: Home) -> None:
+    """Its own sensor and "problem" with the worst severity and what it is."""
+    home.plug(2)
+    await home.start()
+    assert home.state(2, "problem").state == STATE_OFF
+    home.bank.packs[2].force(_HOT)
+    await home.wait()
+    assert home.state(2, "charge_overtemperature").state == STATE_ON
+    problem = home.state(2, "problem")
+    assert problem.state == STATE_ON
+    assert problem.attributes["severity"] == "protection"
+    assert "charge_overtemperature" in problem.attributes["conditions"]
+    assert home.state(3, "problem").state == STATE_OFF
+    home.bank.packs[2].release(_HOT)
+    await home.wait(2 * CYCLE)
+    assert home.state(2, "charge_overtemperature").state == STATE_OFF
+    assert home.state(2, "problem").state == STATE_OFF
+
+
+async def test_a_fault_makes_a_pack_unsafe_to_act_on_and_a_protection_does_not(home: Home) -> None:
+    """A pack that protects itself is telling the truth; a broken one may not be."""
+    home.plug(1)
+    await home.start()
+    assert home.state(2, "safe_to_act").state == STATE_ON
+    home.bank.packs[2].force(_HOT)
+    await home.wait()
+    assert home.state(2, "safe_to_act").state == STATE_ON
+    home.bank.packs[2].force(_BROKEN)
+    await home.wait(2 * CYCLE)
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+
+
+async def test_alarms_that_were_not_answered_are_unknown_and_never_off(home: Home) -> None:
+    """The pack answers everything but its alarms: nobody knows, and nothing is safe."""
+    home.plug(1)
+    await home.start()
+    assert home.state(2, "problem").state == STATE_OFF
+    home.bus.faults.add(Fault(kind=Kind.SILENCE, addresses=frozenset({2}), containing=b"4644"))
+    await home.wait(6 * CYCLE)
+    assert home.state(2, "connectivity").state == STATE_ON
+    assert home.state(2, "problem").state == STATE_UNKNOWN
+    assert home.state(2, "overvoltage").state == STATE_UNKNOWN
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+
+
+async def test_nothing_is_safe_to_act_on_while_a_value_is_held_back(home: Home) -> None:
+    """What the client says of a report is what counts, whatever the reason."""
+    home.plug(1)
+    await home.start()
+    pack = home.runtime.link.packs[2]
+    report = pack.data
+    held = PollReport(
+        address=2, state=report.state, identity=report.identity, online=True, received=1e6, held_back={"soc": "jump"}
+    )
+    home.runtime.link.pack_polled(held)
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+    await home.wait()
+    assert home.state(2, "safe_to_act").state == STATE_ON
+
+
+@pytest.mark.parametrize(
+    ("model", "option", "threshold"), [(None, None, 10), ("ES51.2-100LP", None, 10), (None, 25, 25)]
+)
+async def test_a_low_battery_is_one_below_the_threshold_until_it_is_well_above(
+    home: Home, model: str | None, option: int | None, threshold: int
+) -> None:
+    """From the options, else the manual, else ten per cent; two per cent of hysteresis."""
+    options = {} if option is None else {CONF_LOW_BATTERY: option}
+    home.plug({2: SimPack(PackSpec(soc=threshold + 3))}, options=options, model=model)
+    home.bank.frozen = True
+    await home.start()
+    steps = []
+    for soc in (threshold + 1, threshold - 1, threshold + 1, threshold + 3):
+        home.bank.packs[2].set_soc(soc)
+        await home.wait(2 * CYCLE)
+        steps.append(home.state(2, "battery_low").state)
+    assert steps == [STATE_OFF, STATE_ON, STATE_ON, STATE_OFF]
+
+
+async def test_a_condition_that_no_table_names_gets_its_sensor_when_it_is_first_seen(home: Home) -> None:
+    """And its record, so that it is there after a restart."""
+    home.plug(1)
+    await home.start()
+    assert "isolation_failure" not in home.entities(home.device(2))
+    pack = home.runtime.link.packs[2]
+    state = PackState(
+        address=2, alarms=frozenset({Alarm(condition=Condition.ISOLATION_FAILURE, severity=Severity.FAULT)})
+    )
+    home.runtime.link.pack_polled(
+        PollReport(address=2, state=state, identity=pack.data.identity, online=True, received=1e6)
+    )
+    await home.wait()
+    assert home.entities(home.device(2))["isolation_failure"].disabled_by is not None
+    assert "isolation_failure" in home.entry.data["packs"]["2"]["conditions"]

@@ -1,0 +1,224 @@
+"""What the sensors of a pack show, when they are written, and what of them survives a restart."""
+
+import json
+from unittest.mock import patch
+
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import Event, EventStateChangedData, EventStateReportedData, HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir, restore_state
+from homeassistant.helpers.entity import Entity
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from custom_components.lfp_battery.const import CONF_INVERT_CURRENT, CONF_SOC_FLOOR
+from tests.home import CYCLE, Home
+from tests.simulator.bank import Steady
+from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon import Profile
+
+_ON = {
+    *("soc", "voltage", "current", "power", "stored_energy", "temperature", "time_left", "soh", "mode"),
+    *("cell_voltage_min", "cell_voltage_max", "cell_voltage_spread", "energy_charged", "energy_discharged"),
+    *(
+        "battery_low",
+        "charging",
+        "problem",
+        "charge_allowed",
+        "discharge_allowed",
+        "heater",
+        "connectivity",
+        "safe_to_act",
+    ),
+    *("overvoltage", "undervoltage", "short_circuit", "charge_overtemperature", "charge_undertemperature"),
+    *("discharge_overtemperature", "discharge_undertemperature"),
+}
+
+
+def _steady(home: Home, rate: float) -> None:
+    """Let the house want the same from now on; `rate` is the share of the capacity an hour, positive = charging."""
+    home.bank.profile = Steady(rate=rate)
+
+
+async def test_every_value_is_one_that_the_pack_sent(home: Home) -> None:
+    """No sensor shows what was not on the wire."""
+    home.plug(3)
+    await home.start()
+    await home.wait(6 * CYCLE)
+    for address in (2, 3, 4):
+        sent = home.speaker.latest(address)
+        assert home.value(address, "voltage") == pytest.approx(sent["voltage"], abs=0.0005)
+        assert home.value(address, "current") == sent["current"]
+        assert home.value(address, "power") == pytest.approx(sent["voltage"] * sent["current"], abs=0.06)
+        share = sent["remaining_capacity"] / sent["full_capacity"]
+        assert home.value(address, "soc") == pytest.approx(100 * share, abs=0.06)
+        cells = sent["cell_voltages"]
+        assert home.value(address, "cell_voltage_min") == pytest.approx(min(cells), abs=0.002)
+        assert home.value(address, "cell_voltage_max") == pytest.approx(max(cells), abs=0.002)
+        listed = home.state(address, "cell_voltage_spread").attributes["cell_voltages"]
+        assert listed == pytest.approx(list(cells), abs=0.002)
+        assert home.value(address, "stored_energy") == pytest.approx(
+            sent["remaining_capacity"] * 51.2 / 1000, abs=0.011
+        )
+        assert home.state(address, "charge_allowed").state == ("on" if sent["charge_enabled"] else "off")
+
+
+async def test_only_what_is_of_everyday_use_is_on(home: Home) -> None:
+    """Cells, further temperatures, limits and the rarer conditions wait until somebody wants them."""
+    home.plug(1)
+    await home.start()
+    entities = home.entities(home.device(2))
+    enabled = {key for key, entry in entities.items() if entry.disabled_by is None}
+    assert enabled <= _ON
+    assert {"soc", "power", "cell_voltage_spread", "energy_charged", "safe_to_act", "overvoltage"} <= enabled
+    disabled = set(entities) - enabled
+    assert {f"cell_{number}_voltage" for number in range(1, 17)} <= disabled
+    assert {"cycles", "remaining_capacity", "charge_current_limit", "data_age", "link_quality", "held_back"} <= disabled
+
+
+@pytest.mark.parametrize("speaks", [Profile.C])
+async def test_all_entities_of_a_pack(
+    hass: HomeAssistant, home: Home, speaks: Profile, snapshot: SnapshotAssertion
+) -> None:
+    """One pack with everything enabled, as the home sees it."""
+    home.plug({2: SimPack(PackSpec(serial="PPTSNAPSHOT00002", seed=1))}, speaks=speaks)
+    home.bank.frozen = True
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await home.start()
+    for device in (home.bank_device(), home.device(2)):
+        for entry in sorted(home.entities(device).values(), key=lambda entry: entry.entity_id):
+            assert entry == snapshot(name=f"{entry.entity_id}-entry")
+            assert hass.states.get(entry.entity_id) == snapshot(name=f"{entry.entity_id}-state")
+
+
+async def test_a_bank_that_speaks_for_itself_is_one_device(home: Home) -> None:
+    """V3.5: no packs, the same sensors on the bank."""
+    home.plug(3, speaks=Profile.V35, protocol="pylon-rs485-v35", addresses=[2])
+    await home.start()
+    await home.wait()
+    sent = home.speaker.latest(None)
+    assert home.runtime.link.packs == {}
+    assert home.value(None, "voltage") == pytest.approx(sent["voltage"], abs=0.001)
+    assert home.value(None, "soc") == pytest.approx(sent["soc"], abs=0.1)
+    assert home.value(None, "cell_voltage_max") == pytest.approx(sent["cell_voltage_max"], abs=0.002)
+    assert home.state(None, "link").state == home.state(None, "connectivity").state == "on"
+    assert "packs_online" not in home.entities(home.bank_device())
+    home.speaker_silent(True)
+    await home.wait(5 * CYCLE)
+    assert home.state(None, "soc").state == STATE_UNAVAILABLE
+    assert home.state(None, "connectivity").state == "off"
+    assert home.state(None, "link").state == "on"
+    await home.update_entity(home.entity_id(None, "soc"))
+    home.speaker_silent(False)
+    await home.update_entity(home.entity_id(None, "soc"))
+    assert home.state(None, "soc").state != STATE_UNAVAILABLE
+
+
+async def test_integrated_values_are_reported_every_cycle_and_others_only_when_they_changed(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """A bank at rest: power, current, voltage and SOC are reported, nothing else is written."""
+    home.plug(1)
+    home.bank.frozen = True
+    await home.start()
+    await home.wait(3 * CYCLE)
+    written: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData] | Event[EventStateReportedData]) -> None:
+        written.append(event.data["entity_id"])
+
+    for kind in ("state_changed", "state_reported"):
+        hass.bus.async_listen(kind, note, event_filter=callback(lambda data: True))
+    await home.wait(100)
+    ours = {key: entry.entity_id for key, entry in home.entities(home.device(2)).items()}
+    for key in ("soc", "voltage", "current", "power"):
+        assert written.count(ours[key]) == 10
+    assert set(written) == {ours[key] for key in ("soc", "voltage", "current", "power")}
+
+
+async def test_energy_is_what_flowed(home: Home) -> None:
+    """An hour at a steady current, against the power that was on the wire."""
+    home.plug(1)
+    _steady(home, 0.2)
+    await home.start()
+    await home.wait(60)
+    charged, began = home.value(2, "energy_charged"), home.clock.monotonic()
+    power = []
+    for _ in range(60):
+        await home.wait(60)
+        power.append(home.value(2, "power"))
+    expected = sum(power) / len(power) * (home.clock.monotonic() - began) / 3_600_000
+    assert expected > 0.5
+    assert home.value(2, "energy_charged") - charged == pytest.approx(expected, rel=0.02)
+    assert home.value(2, "energy_discharged") == 0
+
+
+async def test_the_energy_total_goes_on_after_a_restart(hass: HomeAssistant, home: Home) -> None:
+    """What is kept is the exact total, not the one that was last written."""
+    home.plug(1)
+    _steady(home, 0.05)
+    await home.start()
+    await home.wait(500)
+    meter, entity_id = home.runtime.link.packs[2].meter, home.entity_id(2, "energy_charged")
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    stored = restore_state.async_get(hass).async_get_stored_state(entity_id)
+    assert stored is not None
+    assert stored.extra_data is not None
+    kept = json.loads(json.dumps(stored.extra_data.as_dict()))
+    assert kept == {"value": pytest.approx(meter.charged, abs=1e-9), "counter": None}
+    await home.start()
+    assert home.value(2, "energy_charged") == pytest.approx(meter.charged, abs=0.002)
+    assert meter.charged > 0.01
+    await home.wait(500)
+    assert home.value(2, "energy_charged") > 1.8 * meter.charged
+
+
+async def test_an_inverted_current_swaps_the_energy_meters(home: Home) -> None:
+    """Option for a sensor that was built in the other way round; nothing else changes."""
+    home.plug(1, options={CONF_INVERT_CURRENT: True})
+    _steady(home, 0.2)
+    await home.start()
+    await home.wait(600)
+    sent = home.speaker.latest(2)
+    assert sent["current"] > 0
+    assert home.value(2, "current") == -sent["current"]
+    assert home.value(2, "power") < 0
+    assert home.value(2, "energy_discharged") > 0.05
+    assert home.value(2, "energy_charged") == 0
+    assert home.state(2, "charging").state == "off"
+
+
+async def test_time_left_reckons_to_the_floor_and_only_while_discharging(home: Home) -> None:
+    """Hours until the charge has sunk to the floor that the owner set."""
+    home.plug({2: SimPack(PackSpec(soc=60))}, options={CONF_SOC_FLOOR: 20})
+    _steady(home, -0.2)
+    await home.start()
+    await home.wait(900)
+    drawn = 900 / 3600
+    assert home.value(2, "time_left") == pytest.approx(0.4 / 0.2 - drawn, rel=0.05)
+    _steady(home, 0.2)
+    await home.wait(900)
+    assert home.state(2, "time_left").state == STATE_UNKNOWN
+
+
+async def test_the_manual_of_the_chosen_model_fills_in_the_device(home: Home) -> None:
+    """What a person chose names the device; what the pack says of itself stands beside it."""
+    home.plug({2: SimPack(PackSpec(serial="PPTMODEL00000002"))}, model="ES51.2-100LP")
+    await home.start()
+    device = home.device(2)
+    assert device.model == "ES51.2-100LP"
+    assert device.serial_number == "PPTMODEL00000002"
+    assert device.manufacturer is not None
+    assert device.via_device_id == home.bank_device().id
+    assert device.name == "Battery pack 2"
+
+
+async def test_nothing_is_complained_about(hass: HomeAssistant, home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """A home with this integration has no warning, no error and no issue more than without."""
+    home.plug(2)
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await home.start()
+    await home.wait(5 * CYCLE)
+    ours = [r for r in caplog.records if r.levelname in ("WARNING", "ERROR") and "lfp" in r.getMessage() + r.name]
+    assert [r.getMessage() for r in ours if "has not been tested by Home Assistant" not in r.getMessage()] == []
+    assert not ir.async_get(hass).issues
