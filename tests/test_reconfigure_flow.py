@@ -1,5 +1,6 @@
 """Moving a battery to another port or speed, on simulated lines."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState
@@ -147,6 +148,24 @@ async def test_closing_the_dialog_gives_the_port_back_to_the_entry(hass: HomeAss
     assert entry.state is ConfigEntryState.NOT_LOADED
     hass.config_entries.flow.async_abort(flow["flow_id"])
     await _moved(line, entry)
+    assert bus.port.line is not None
+
+
+async def test_a_dialog_closed_before_the_scan_begins_scans_nothing(hass: HomeAssistant, line: FlowLine) -> None:
+    """Closed while the port is still being looked up, it leaves no scan behind and the battery as it was."""
+    bus = line.plug()
+    entry = await line.add()
+    form = await hass.config_entries.flow.async_init(
+        entry.domain, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    )
+    line.opened.clear()
+    sent = asyncio.ensure_future(hass.config_entries.flow.async_configure(form["flow_id"], {CONF_DEVICE: PORT}))
+    await asyncio.sleep(0)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+    result = await line.drive(asyncio.wait_for(sent, None))
+    assert result["type"] is FlowResultType.ABORT
+    await _moved(line, entry)
+    assert line.opened == [(PORT, 9600)]  # by the entry alone
     assert bus.port.line is not None
 
 

@@ -132,6 +132,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._labels: Mapping[str, str] = {}
         self._report: ScanReport | None = None
         self._data: dict[str, Any] = {}  # of the entry, from the report
+        self._removed = False  # the dialog is closed
         self._paused = False  # the entry being reconfigured was unloaded, because it holds the port
 
     @staticmethod
@@ -235,8 +236,11 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         if self._scan_task is not None and self._scan_task.done():
             return self.async_show_progress_done(next_step_id="scanned")
         assert self._device is not None
+        if self._removed:  # the dialog was closed while the port was looked up
+            self._resume_entry()
+            return self.async_abort(reason="closed")
         if self._scan_task is None:
-            # not eager: a task that is done at once would hand the form's input on to the next step
+            # not eager: even a scan that fails at once is first shown as one under way
             self._scan_task = self.hass.async_create_task(
                 self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
             )
@@ -441,12 +445,12 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     @override
     def async_remove(self) -> None:
         """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
-        if (task := self._scan_task) is None:
+        self._removed = True
+        if self._scan_task is None:
             self._resume_entry()
             return
-        task.cancel()
-        # the port is free only when the scan has let go of it
-        task.add_done_callback(lambda _: self._resume_entry())
+        # Home Assistant has cancelled the scan; the port is free only when that has let go of it
+        self._scan_task.add_done_callback(lambda _: self._resume_entry())
 
 
 def _percent(least: int, most: int) -> NumberSelector:
