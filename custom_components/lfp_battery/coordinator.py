@@ -224,8 +224,11 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
             translation_key="bank",
+            manufacturer=self.settings.manufacturer or self.record.manufacturer,
+            model=self.record.model,
+            sw_version=self.record.firmware,
+            hw_version=self.record.hardware,
             serial_number=self.record.identifier,
-            **_described(self.record, self.settings),
         )
 
     @override

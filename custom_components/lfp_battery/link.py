@@ -17,7 +17,7 @@ from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import POLLED
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpConfigEntry, LfpPackCoordinator, LfpUnit, new_report
-from .identity import Record, trusted_serial
+from .identity import Record, could_be_serial, trusted_serial
 from .settings import Settings
 
 # Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
@@ -146,16 +146,12 @@ class LfpLink:
         if (pack is None or pack.record.identifier is not None) and self._came_from_elsewhere(report.address, serial):
             return
         if pack is None:
-            pack = self._make_pack(
-                report.address, Record(identifier=trusted_serial(serial, self._taken(report.address)))
-            )
             LOGGER.info("%s: found a pack at address %d", self._entry.title, report.address)
-            self._unsaved = True
+            pack = self._new_pack(report.address, serial)
         elif self._is_another(pack, serial):
             LOGGER.info("%s: another battery answers at address %d", self._entry.title, report.address)
             pack.async_link_changed(None)
-            pack = self._make_pack(report.address, Record(identifier=serial))
-            self._unsaved = True
+            pack = self._new_pack(report.address, serial)
         elif pack.online != report.online:
             self._log_presence(pack, report.online)
         if pack.async_publish(report):
@@ -225,21 +221,28 @@ class LfpLink:
 
     # --- who is who --------------------------------------------------------------------------------------------------
 
-    def _taken(self, address: int) -> set[str]:
-        """Serial numbers that mean somebody else than the pack at this address."""
-        mine = {pack.record.serial for other, pack in self.packs.items() if other != address}
+    def _new_pack(self, address: int, serial: str | None) -> LfpPackCoordinator:
+        """A pack that was never seen here; decides what identifies it."""
         others = {
             record.get("identifier")
             for entry in self._hass.config_entries.async_entries(DOMAIN)
-            if entry.entry_id != self._entry.entry_id
+            if entry is not self._entry
             for record in entry.data.get(CONF_PACKS, {}).values()
         }
-        return {serial for serial in mine | others if serial is not None}
+        taken = {known for known in self._serials_but(address) | others if known is not None}
+        self._unsaved = True
+        return self._make_pack(address, Record(identifier=trusted_serial(serial, taken)))
+
+    def _serials_but(self, address: int) -> set[str | None]:
+        """Serial numbers that the other packs of the bank give."""
+        return {pack.record.serial for other, pack in self.packs.items() if other != address}
 
     def _is_another(self, pack: LfpPackCoordinator, serial: str | None) -> bool:
-        """Whether a known pack's place is taken by a battery that says who it is and never was here."""
+        """Whether a known pack's place is taken by a battery that says who it is and was never in this bank."""
         known = pack.record.identifier
-        return known is not None and serial != known and trusted_serial(serial, self._taken(pack.address)) is not None
+        if known is None or serial is None or serial == known or serial in self._serials_but(pack.address):
+            return False
+        return could_be_serial(serial)
 
     def _came_from_elsewhere(self, address: int, serial: str | None) -> bool:
         """Follow a pack whose address was changed: its record moves, and the entry loads anew.
@@ -247,7 +250,7 @@ class LfpLink:
         Where the one that is known by this serial number still answers at its old address, nobody moved: a master
         gave its own number for another pack.
         """
-        if serial is None or trusted_serial(serial, ()) is None:
+        if serial is None or not could_be_serial(serial):
             return False
         old = next((pack for pack in self.packs.values() if pack.record.identifier == serial), None)
         if old is None or old.address == address or old.online:

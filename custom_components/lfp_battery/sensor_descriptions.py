@@ -21,7 +21,7 @@ from homeassistant.helpers.typing import StateType
 
 from .bms.model import Mode
 from .coordinator import LfpBankCoordinator, LfpUnit
-from .entity import LfpEntityDescription, always
+from .entity import LfpEntityDescription
 from .estimate import stored_energy, time_left
 
 CELL_CHANGE = 0.002  # V
@@ -289,7 +289,7 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         0,
         needs=(),
         value_fn=_age,
-        available_fn=always,
+        available_fn=_link_up,  # also of a silent pack; on a link that is down nothing counts the seconds
         change=1,
     ),
     _detail("link_quality", None, _PERCENT, 1, needs=(), value_fn=_link_quality, change=0.1),
