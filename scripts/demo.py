@@ -6,7 +6,7 @@ The integration is added through its own config flow, by the same requests that 
 import argparse
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 import fcntl
 import json
 import os
@@ -79,18 +79,26 @@ async def simulated_bank() -> AsyncIterator[tuple[PylonSpeaker, Path]]:
         port.stop()
 
 
+@asynccontextmanager
+async def _at_most(seconds: float, reason: Callable[[], str]) -> AsyncIterator[None]:
+    """Fail with a reason when this takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise HomeError(f"not done after {seconds:.0f} s: {reason()}") from None
+
+
 async def wait_until_up(api: Api, process: asyncio.subprocess.Process, home: Home) -> None:
     """Return when Home Assistant has started and let us in."""
-    async with asyncio.timeout(START_TIMEOUT):
+    async with _at_most(START_TIMEOUT, lambda: f"Home Assistant is not up\n{home.last_words()}"):
         while True:
             if process.returncode is not None:
                 raise HomeError(f"Home Assistant ended with code {process.returncode}:\n{home.last_words()}")
-            try:
+            with suppress(aiohttp.ClientError, HomeError):  # not yet
                 await api.log_in()
                 if (await api.call("GET", "/api/config"))["state"] == "RUNNING":
                     return
-            except aiohttp.ClientError, HomeError:
-                pass  # not yet
             await asyncio.sleep(0.3)
 
 
@@ -104,8 +112,8 @@ def _texts() -> dict[str, Any]:
 async def add_battery(api: Api, port: Path, say: Callable[[str], None]) -> str:
     """Go through the config flow as a person would; the title of the new entry."""
     texts = _texts()
-    said = None
-    async with asyncio.timeout(FLOW_TIMEOUT):
+    said = ""
+    async with _at_most(FLOW_TIMEOUT, lambda: f"the config flow was still at this: {said}"):
         step = await api.call("POST", FLOWS, {"handler": DOMAIN})
         while step["type"] != "create_entry":
             flow = f"{FLOWS}/{step['flow_id']}"
@@ -173,15 +181,12 @@ async def differences(api: Api, speaker: PylonSpeaker) -> tuple[dict[str, Any], 
 async def wait_for_values(api: Api, speaker: PylonSpeaker) -> dict[str, Any]:
     """What the home shows once every entity agrees with the simulated packs."""
     wrong: list[str] = []
-    try:
-        async with asyncio.timeout(VALUES_TIMEOUT):
-            while True:
-                report, wrong = await differences(api, speaker)
-                if not wrong:
-                    return report
-                await asyncio.sleep(0.5)
-    except TimeoutError:
-        raise HomeError("\n".join([f"after {VALUES_TIMEOUT:.0f} s not as the packs sent it:", *wrong])) from None
+    async with _at_most(VALUES_TIMEOUT, lambda: "\n".join(wrong)):
+        while True:
+            report, wrong = await differences(api, speaker)
+            if not wrong:
+                return report
+            await asyncio.sleep(0.5)
 
 
 async def run(arguments: argparse.Namespace, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Print what the integrations of the demo and the tests need, as Home Assistant's own manifests pin it.
+"""Print what the integrations of the demo and the tests need, as Home Assistant itself pins it.
 
 Home Assistant installs requirements when an integration is first set up. Installed up front, a start downloads
 nothing. Follows the same rule as `homeassistant.requirements`: an integration's own requirements, then those of its
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from homeassistant import bootstrap, components
+from homeassistant.auth.mfa_modules import totp
 from homeassistant.requirements import DISCOVERY_INTEGRATIONS
 
 CORE = Path(components.__path__[0])
@@ -40,7 +41,8 @@ def _manifest(domain: str) -> dict[str, Any] | None:
 
 def collect(domains: Iterable[str]) -> set[str]:
     """Requirements of the integrations and of everything they pull in."""
-    requirements: set[str] = set()
+    # every home offers this second factor for logins; it is no integration, so no manifest names it
+    requirements = set(totp.REQUIREMENTS)
     waiting = list(domains)
     done: set[str] = set()
     while waiting:
