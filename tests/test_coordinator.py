@@ -5,8 +5,10 @@ import logging
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
-from custom_components.lfp_battery.const import CONF_PACKS
+from custom_components.lfp_battery import async_remove_config_entry_device as remove
+from custom_components.lfp_battery.const import CONF_PACKS, DOMAIN
 from tests.home import CYCLE, Home
 from tests.simulator.pack import PackSpec, SimPack
 
@@ -188,10 +190,25 @@ async def test_another_battery_at_the_same_address_is_a_new_device(hass: HomeAss
     assert old_soc is not None
     assert old_soc.state == "unavailable"
     assert home.entry.data[CONF_PACKS]["3"]["identifier"] == "PPTOTHER00000003"
-    from custom_components.lfp_battery import async_remove_config_entry_device as remove  # noqa: PLC0415
-
     assert await remove(hass, home.entry, old)
     assert not await remove(hass, home.entry, new)
+
+
+async def test_a_battery_that_another_entry_knows_is_known_by_its_address_here(hass: HomeAssistant, home: Home) -> None:
+    """Carried over from a second link: a new device whose entities do not clash with the old ones."""
+    other = MockConfigEntry(domain=DOMAIN, data={CONF_PACKS: {"2": {"identifier": "PPTOTHER00000003"}}})
+    other.add_to_hass(hass)
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    old = home.device(3)
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    home.bank.add(3, SimPack(PackSpec(serial="PPTOTHER00000003")))
+    await home.wait(120)
+    assert home.device(3).id != old.id
+    assert home.device(3).serial_number is None
+    assert home.state(3, "connectivity").state == "on"
 
 
 async def test_packs_that_changed_places_keep_their_devices(hass: HomeAssistant, home: Home) -> None:
@@ -202,8 +219,9 @@ async def test_packs_that_changed_places_keep_their_devices(hass: HomeAssistant,
     first, second = home.device(2).id, home.device(3).id
     await hass.config_entries.async_unload(home.entry.entry_id)
     packs = dict(home.bank.packs)
-    home.bank.remove(2), home.bank.remove(3)
-    home.bank.add(2, packs[3]), home.bank.add(3, packs[2])
+    for address, other in ((2, 3), (3, 2)):
+        home.bank.remove(address)
+        home.bank.add(address, packs[other])
     await home.start()
     await home.wait(3 * CYCLE)
     assert home.device(3).id == first

@@ -8,8 +8,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 import pytest
 
+from custom_components.lfp_battery import async_remove_config_entry_device as remove
 from custom_components.lfp_battery.bms.errors import LinkProblem
-from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
+from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BANK, CONF_PACKS, DOMAIN
 from tests.home import CYCLE, Home
 
 
@@ -108,6 +109,7 @@ async def test_what_was_seen_is_kept_with_the_entry(home: Home) -> None:
         assert record["cells"] == 16
         assert {"soc", "cell_voltages", "alarms"} <= set(record["fields"])
     assert home.entry.data[CONF_ADDRESSES] == [2, 3]
+    assert CONF_BANK not in home.entry.data  # these packs speak for themselves
 
 
 async def test_the_entry_is_not_rewritten_when_nothing_new_was_seen(hass: HomeAssistant, home: Home) -> None:
@@ -125,15 +127,12 @@ async def test_a_pack_that_answers_cannot_be_removed(hass: HomeAssistant, home: 
     """Nor can the bank; a silent pack can, and is forgotten."""
     home.plug(3)
     await home.start()
-    component = hass.config_entries.async_get_known_entry(home.entry.entry_id)
-    from custom_components.lfp_battery import async_remove_config_entry_device as remove  # noqa: PLC0415
-
-    assert not await remove(hass, component, home.device(3))
-    assert not await remove(hass, component, home.bank_device())
+    assert not await remove(hass, home.entry, home.device(3))
+    assert not await remove(hass, home.entry, home.bank_device())
     device = home.device(3)
     home.bank.remove(3)
     await home.wait(5 * CYCLE)
-    assert await remove(hass, component, device)
+    assert await remove(hass, home.entry, device)
     dr.async_get(hass).async_remove_device(device.id)
     await home.wait()
     assert sorted(home.entry.data[CONF_PACKS]) == ["2", "4"]
@@ -148,8 +147,6 @@ async def test_a_pack_can_be_removed_while_the_entry_is_not_loaded(hass: HomeAss
     await home.start()
     device = home.device(3)
     await hass.config_entries.async_unload(home.entry.entry_id)
-    from custom_components.lfp_battery import async_remove_config_entry_device as remove  # noqa: PLC0415
-
     assert await remove(hass, home.entry, device)
     assert sorted(home.entry.data[CONF_PACKS]) == ["2"]
     assert home.entry.data[CONF_ADDRESSES] == [2]

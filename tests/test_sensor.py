@@ -10,6 +10,7 @@ from homeassistant.helpers.entity import Entity
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
+from custom_components.lfp_battery.bms.model import PackState, PollReport
 from custom_components.lfp_battery.const import CONF_INVERT_CURRENT, CONF_SOC_FLOOR
 from tests.home import CYCLE, Home
 from tests.simulator.bank import Steady
@@ -171,6 +172,19 @@ async def test_the_energy_total_goes_on_after_a_restart(hass: HomeAssistant, hom
     assert meter.charged > 0.01
     await home.wait(500)
     assert home.value(2, "energy_charged") > 1.8 * meter.charged
+
+
+async def test_a_battery_that_counts_its_energy_is_believed(home: Home) -> None:
+    """Its counter is the total from the beginning, and neither a gap nor our own sums add to it."""
+    home.plug(1)
+    await home.start()
+    link = home.runtime.link
+    known = link.packs[2].data
+    for received, counter in ((1000.0, 3000.0), (5000.0, 3004.5)):
+        state = PackState(address=9, power=500.0, energy_charged=counter)
+        link.pack_polled(PollReport(address=9, state=state, online=True, received=received, identity=known.identity))
+        await home.hass.async_block_till_done()
+    assert home.value(9, "energy_charged") == 3004.5
 
 
 async def test_an_inverted_current_swaps_the_energy_meters(home: Home) -> None:

@@ -277,8 +277,9 @@ class LfpLink:
         data = {
             **self._entry.data,
             CONF_PACKS: {str(address): record.as_mapping() for address, record in sorted(records.items())},
-            CONF_BANK: self.bank.record.as_mapping(),
         }
+        if self.bank.record != Record():
+            data[CONF_BANK] = self.bank.record.as_mapping()
         if records:
             data[CONF_ADDRESSES] = sorted(records)
         self._hass.config_entries.async_update_entry(self._entry, data=data)
