@@ -100,7 +100,7 @@ async def _cycle(transport: ByteTransport, bus: Bus, clock: Clock, pass_time: Ca
     _row("turn-round", turnround, "s", f" {1000 * _TURNAROUND:.0f} ms a request")
     _row("pauses", pauses, "s")
     _row("oldest reading when renewed", max(listener.ages), "s", " from one reading of a pack to its next")
-    return ok
+    return bool(ok)
 
 
 async def _on_driven_clock() -> bool:

@@ -16,7 +16,7 @@ from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.clock import Clock, DrivenClock
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS, DOMAIN
-from custom_components.lfp_battery.coordinator import LfpRuntimeData
+from custom_components.lfp_battery.link import LfpLink
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import Bus
 from tests.simulator.pack import SimPack
@@ -142,14 +142,14 @@ class Home:
     # --- what is seen ------------------------------------------------------------------------------------------------
 
     @property
-    def runtime(self) -> LfpRuntimeData:
+    def link(self) -> LfpLink:
         """What the loaded entry holds."""
-        runtime: LfpRuntimeData = self.entry.runtime_data
-        return runtime
+        link: LfpLink = self.entry.runtime_data
+        return link
 
     def device(self, address: int) -> dr.DeviceEntry:
         """The device of the pack that is at an address now."""
-        identity = self.runtime.link.packs[address].identity
+        identity = self.link.packs[address].identity
         found = dr.async_get(self.hass).async_get_device_by_identifier((DOMAIN, identity), self.entry.entry_id)
         assert found is not None
         return found

@@ -62,12 +62,12 @@ async def test_nothing_is_safe_to_act_on_while_a_value_is_held_back(home: Home) 
     """What the client says of a report is what counts, whatever the reason."""
     home.plug(1)
     await home.start()
-    pack = home.runtime.link.packs[2]
+    pack = home.link.packs[2]
     report = pack.data
     held = PollReport(
         address=2, state=report.state, identity=report.identity, online=True, received=1e6, held_back={"soc": "jump"}
     )
-    home.runtime.link.pack_polled(held)
+    home.link.pack_polled(held)
     assert home.state(2, "safe_to_act").state == STATE_OFF
     await home.wait()
     assert home.state(2, "safe_to_act").state == STATE_ON
@@ -97,13 +97,11 @@ async def test_a_condition_that_no_table_names_gets_its_sensor_when_it_is_first_
     home.plug(1)
     await home.start()
     assert "isolation_failure" not in home.entities(home.device(2))
-    pack = home.runtime.link.packs[2]
+    pack = home.link.packs[2]
     state = PackState(
         address=2, alarms=frozenset({Alarm(condition=Condition.ISOLATION_FAILURE, severity=Severity.FAULT)})
     )
-    home.runtime.link.pack_polled(
-        PollReport(address=2, state=state, identity=pack.data.identity, online=True, received=1e6)
-    )
+    home.link.pack_polled(PollReport(address=2, state=state, identity=pack.data.identity, online=True, received=1e6))
     await home.wait()
     assert home.entities(home.device(2))["isolation_failure"].disabled_by is not None
     assert "isolation_failure" in home.entry.data["packs"]["2"]["conditions"]

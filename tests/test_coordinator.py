@@ -96,10 +96,10 @@ async def test_a_pack_that_appears_later_becomes_a_device(home: Home) -> None:
     """No reload: device, entities and record are there some minutes after it was switched on."""
     home.plug(2)
     await home.start()
-    link = home.runtime.link
+    link = home.link
     home.bank.add(4, SimPack(PackSpec(serial="PPTLATE000000004")))
     await home.wait(300)
-    assert home.runtime.link is link
+    assert home.link is link
     assert home.device(4).serial_number == "PPTLATE000000004"
     assert home.device(4).via_device_id == home.bank_device().id
     assert home.state(4, "soc").state not in ("unavailable", "unknown")
@@ -252,7 +252,7 @@ async def test_a_fault_of_ours_does_not_leave_stale_values_standing(
         raise RuntimeError("a bug")
 
     with monkeypatch.context() as patch:
-        patch.setattr(home.runtime.link, "cycle_finished", broken)
+        patch.setattr(home.link, "cycle_finished", broken)
         await home.wait()
     assert home.state(2, "soc").state == "unavailable"
     assert "reading stopped" in caplog.text

@@ -137,7 +137,7 @@ async def test_a_pack_that_answers_cannot_be_removed(hass: HomeAssistant, home: 
     await home.wait()
     assert sorted(home.entry.data[CONF_PACKS]) == ["2", "4"]
     assert home.entry.data[CONF_ADDRESSES] == [2, 4]
-    assert 3 not in home.runtime.link.packs
+    assert 3 not in home.link.packs
     assert home.value(None, "packs_online") == 2
 
 

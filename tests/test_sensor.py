@@ -97,7 +97,7 @@ async def test_a_bank_that_speaks_for_itself_is_one_device(home: Home) -> None:
     await home.start()
     await home.wait()
     sent = home.speaker.latest(None)
-    assert home.runtime.link.packs == {}
+    assert home.link.packs == {}
     assert home.value(None, "voltage") == pytest.approx(sent["voltage"], abs=0.001)
     assert home.value(None, "soc") == pytest.approx(sent["soc"], abs=0.1)
     assert home.value(None, "cell_voltage_max") == pytest.approx(sent["cell_voltage_max"], abs=0.002)
@@ -160,7 +160,7 @@ async def test_the_energy_total_goes_on_after_a_restart(hass: HomeAssistant, hom
     _steady(home, 0.05)
     await home.start()
     await home.wait(500)
-    meter, entity_id = home.runtime.link.packs[2].meter, home.entity_id(2, "energy_charged")
+    meter, entity_id = home.link.packs[2].meter, home.entity_id(2, "energy_charged")
     await hass.config_entries.async_unload(home.entry.entry_id)
     stored = restore_state.async_get(hass).async_get_stored_state(entity_id)
     assert stored is not None
@@ -178,7 +178,7 @@ async def test_a_battery_that_counts_its_energy_is_believed(home: Home) -> None:
     """Its counter is the total from the beginning, and neither a gap nor our own sums add to it."""
     home.plug(1)
     await home.start()
-    link = home.runtime.link
+    link = home.link
     known = link.packs[2].data
     for received, counter in ((1000.0, 3000.0), (5000.0, 3004.5)):
         state = PackState(address=9, power=500.0, energy_charged=counter)

@@ -9,9 +9,9 @@ from homeassistant.helpers import config_validation as cv, device_registry as dr
 from . import connect
 from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
-from .coordinator import LfpConfigEntry, LfpRuntimeData, link_problem
+from .coordinator import link_problem
 from .identity import Record
-from .link import LfpLink
+from .link import LfpConfigEntry, LfpLink
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
@@ -29,7 +29,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
     except LinkError as err:
         kind = ConfigEntryError if err.problem in _HOPELESS else ConfigEntryNotReady
         raise kind(**link_problem(entry, err)) from err
-    entry.runtime_data = LfpRuntimeData(link=link, client=client)
+    entry.runtime_data = link
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
 
 
@@ -46,7 +46,7 @@ async def async_remove_config_entry_device(
     if entry.entry_id in identifiers:
         return False
     if entry.state is ConfigEntryState.LOADED:
-        return entry.runtime_data.link.async_forget(identifiers)
+        return entry.runtime_data.async_forget(identifiers)
     packs = {
         address: record
         for address, record in entry.data.get(CONF_PACKS, {}).items()

@@ -15,8 +15,9 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .bms.model import Alarm, Condition, Severity
-from .coordinator import LfpBankCoordinator, LfpConfigEntry, LfpUnit
+from .coordinator import LfpBankCoordinator, LfpUnit
 from .entity import LfpEntity, LfpEntityDescription, always, async_add_as_reported
+from .link import LfpConfigEntry
 
 PARALLEL_UPDATES = 0
 

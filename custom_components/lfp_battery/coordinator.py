@@ -3,8 +3,8 @@
 Nothing here runs on a timer: the client decides when to read, and a refresh asks it to read that pack next.
 """
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypedDict, override
+from dataclasses import replace
+from typing import Any, TypedDict, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
@@ -21,22 +21,10 @@ from .estimate import Smoothed
 from .identity import Record
 from .settings import Settings
 
-if TYPE_CHECKING:
-    from .link import LfpLink
-
 # Energy is not guessed over a longer hole in the readings than this many seconds: six cycles of the automatic interval.
 _LONGEST_GAP = 60.0
 
-type LfpConfigEntry = ConfigEntry[LfpRuntimeData]
 type LfpUnit = LfpPackCoordinator | LfpBankCoordinator
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LfpRuntimeData:
-    """What belongs to a loaded entry."""
-
-    link: LfpLink
-    client: BatteryClient
 
 
 class Problem(TypedDict):
@@ -47,7 +35,7 @@ class Problem(TypedDict):
     translation_placeholders: dict[str, str]
 
 
-def link_problem(entry: LfpConfigEntry, err: LinkError) -> Problem:
+def link_problem(entry: ConfigEntry[Any], err: LinkError) -> Problem:
     """Why the link cannot be used, in words; the port is named by the entry's title, which holds no credential."""
     return {
         "translation_domain": DOMAIN,
@@ -59,12 +47,12 @@ def link_problem(entry: LfpConfigEntry, err: LinkError) -> Problem:
 class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[StateT]]):
     """What the home knows of one unit: a pack, or the bank as it speaks for itself."""
 
-    config_entry: LfpConfigEntry
+    config_entry: ConfigEntry[Any]
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: LfpConfigEntry,
+        entry: ConfigEntry[Any],
         client: BatteryClient,
         *,
         name: str,

@@ -10,7 +10,8 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_DEVICE
 from homeassistant.core import HomeAssistant
 
-from .coordinator import LfpConfigEntry, LfpUnit
+from .coordinator import LfpUnit
+from .link import LfpConfigEntry
 
 _SECRET = {"serial", "identifier", "serial_number", "unique_id", "title"}
 
@@ -25,11 +26,11 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConf
         }
     }
     if entry.state is ConfigEntryState.LOADED:
-        runtime = entry.runtime_data
+        link = entry.runtime_data
         found |= {
-            "client": dict(runtime.client.diagnostics()),
-            "bank": _unit(runtime.link.bank),
-            "packs": {str(address): _unit(pack) for address, pack in sorted(runtime.link.packs.items())},
+            "client": dict(link.client.diagnostics()),
+            "bank": _unit(link.bank),
+            "packs": {str(address): _unit(pack) for address, pack in sorted(link.packs.items())},
         }
     return async_redact_data(_plain(found), _SECRET)
 

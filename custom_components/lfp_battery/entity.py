@@ -9,7 +9,8 @@ from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .coordinator import LfpConfigEntry, LfpPackCoordinator, LfpUnit
+from .coordinator import LfpPackCoordinator, LfpUnit
+from .link import LfpConfigEntry
 
 
 def while_online(unit: LfpUnit) -> bool:
@@ -137,4 +138,4 @@ def async_add_as_reported(
         if new:
             async_add_entities(new)
 
-    entry.async_on_unload(entry.runtime_data.link.async_on_unit(add_new))
+    entry.async_on_unload(entry.runtime_data.async_on_unit(add_new))

@@ -6,6 +6,7 @@ Decides who is who behind the link. Knows no entities: platforms say what to cal
 import asyncio
 from collections.abc import Callable, Collection
 
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_PROTOCOL
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
@@ -16,7 +17,7 @@ from .bms.errors import LinkError, LinkProblem
 from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import POLLED
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_PACKS, DOMAIN, LOGGER
-from .coordinator import LfpBankCoordinator, LfpConfigEntry, LfpPackCoordinator, LfpUnit, new_report
+from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
 from .identity import Record, could_be_serial, trusted_serial
 from .settings import Settings
 
@@ -25,6 +26,7 @@ _FIRST_CYCLE = 8.0
 # After a fault of our own the client is started anew, not at once and not never.
 _RESTART = 30.0
 
+type LfpConfigEntry = ConfigEntry[LfpLink]
 type UnitBuilder = Callable[[LfpUnit], None]
 
 

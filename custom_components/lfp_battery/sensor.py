@@ -8,9 +8,10 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.restore_state import ExtraStoredData
 
-from .coordinator import LfpBankCoordinator, LfpConfigEntry, LfpUnit
+from .coordinator import LfpBankCoordinator, LfpUnit
 from .entity import LfpEntity, async_add_as_reported, differs
 from .estimate import RunningTotal
+from .link import LfpConfigEntry
 from .sensor_descriptions import (
     BANK_SENSORS,
     ENERGY_SENSORS,
