@@ -117,7 +117,11 @@ def _balancing_attributes(unit: LfpUnit) -> dict[str, Any]:
 
 BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
     LfpBinarySensorDescription(
-        key="battery_low", device_class=BinarySensorDeviceClass.BATTERY, needs=("soc",), value_fn=_battery_low
+        key="battery_low",
+        translation_key="battery_low",
+        device_class=BinarySensorDeviceClass.BATTERY,
+        needs=("soc",),
+        value_fn=_battery_low,
     ),
     LfpBinarySensorDescription(
         key="charging",

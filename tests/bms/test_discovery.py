@@ -73,6 +73,7 @@ async def test_a_bank_that_knows_only_system_commands_is_found() -> None:
     assert report.protocol == "pylon-rs485-v35"
     assert report.bank is not None
     assert report.bank.voltage == place.speaker.latest(None)["voltage"]
+    assert report.bank.modules == 2
     assert not report.packs
 
 

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from .clients.dialogue import Dialogue, Exchange
+from .clients.units import combine
 from .clock import Clock
 from .errors import FrameError, RefusedError
 from .model import BankState, Identity, PackState
@@ -295,8 +296,8 @@ class _Scan:
             exchange = await self._ask(dialogue, protocol, essential.request(address), speed)
         if exchange.decoded is None or (state := exchange.decoded.packs.get(address)) is None:
             return None
-        identity = await self._identity(dialogue, protocol, address, speed, exchange.decoded)
-        return FoundPack(address=address, identity=identity, state=state)
+        answers = [exchange.decoded, *await self._once(dialogue, protocol, address, speed)]
+        return FoundPack(address=address, identity=_identity(answers, address), state=state)
 
     async def _read_bank(
         self, dialogue: Dialogue, protocol: PolledProtocol, essential: Poll, address: int, speed: int
@@ -304,24 +305,27 @@ class _Scan:
         exchange = await self._ask(dialogue, protocol, essential.request(address), speed)
         if exchange.decoded is None or exchange.decoded.bank is None:
             return None
-        identity = await self._identity(dialogue, protocol, address, speed, exchange.decoded)
+        answers = [exchange.decoded, *await self._once(dialogue, protocol, address, speed)]
         return self._report(
             Outcome.FOUND,
             protocol=protocol.name,
             baudrate=speed,
-            bank=exchange.decoded.bank,
+            bank=combine(BankState(), [decoded.bank for decoded in answers if decoded.bank is not None]),
             bank_address=address,
-            bank_identity=identity,
+            bank_identity=_identity(answers, address),
         )
 
-    async def _identity(
-        self, dialogue: Dialogue, protocol: PolledProtocol, address: int, speed: int, first: Decoded
-    ) -> Identity:
-        identity = first.identities.get(address, Identity())
-        for poll in protocol.polls:
-            if poll.cadence is not Cadence.ONCE:
-                continue
-            exchange = await self._ask(dialogue, protocol, poll.request(address), speed)
-            if exchange.decoded is not None and (more := exchange.decoded.identities.get(address)) is not None:
-                identity = identity.joined(more)
-        return identity
+    async def _once(self, dialogue: Dialogue, protocol: PolledProtocol, address: int, speed: int) -> list[Decoded]:
+        """The answers to everything that is asked once."""
+        scope = next(poll.scope for poll in protocol.polls if poll.essential)
+        polls = [poll for poll in protocol.polls_of(scope, address) if poll.cadence is Cadence.ONCE]
+        exchanges = [await self._ask(dialogue, protocol, poll.request(address), speed) for poll in polls]
+        return [exchange.decoded for exchange in exchanges if exchange.decoded is not None]
+
+
+def _identity(answers: list[Decoded], address: int) -> Identity:
+    identity = Identity()
+    for decoded in answers:
+        if (more := decoded.identities.get(address)) is not None:
+            identity = identity.joined(more)
+    return identity

@@ -56,17 +56,16 @@ class PolledClient:
         self._interval = interval
         self._limits = limits
         self._dialogue = Dialogue(transport, clock)
-        self._pack_polls = tuple(poll for poll in protocol.polls if poll.scope is Scope.PACK)
-        self._bank_polls = tuple(poll for poll in protocol.polls if poll.scope is Scope.BANK)
+        self._scopes = {poll.scope for poll in protocol.polls}
         self._packs: dict[int, Unit[PackState]] = {}
         self._bank: Unit[BankState] | None = None
-        if self._pack_polls:
+        if Scope.PACK in self._scopes:
             for address in sorted(addresses):
                 self._packs[address] = self._new_pack(address)
-        if self._bank_polls and addresses:
-            self._bank = Unit(
-                min(addresses), BankState(), self._bank_polls, integrity=protocol.integrity, limits=limits
-            )
+        if Scope.BANK in self._scopes and addresses:
+            speaker = min(addresses)
+            polls = protocol.polls_of(Scope.BANK, speaker)
+            self._bank = Unit(speaker, BankState(), polls, integrity=protocol.integrity, limits=limits)
         self._skipped: frozenset[int] = frozenset()
         self._polling = True
         self._urgent: deque[tuple[int | None, asyncio.Future[None]]] = deque()
@@ -359,13 +358,8 @@ class PolledClient:
     # --- packs that appear later -------------------------------------------------------------------------------------
 
     def _new_pack(self, address: int) -> Unit[PackState]:
-        return Unit(
-            address,
-            PackState(address=address),
-            self._pack_polls,
-            integrity=self._protocol.integrity,
-            limits=self._limits,
-        )
+        polls = self._protocol.polls_of(Scope.PACK, address)
+        return Unit(address, PackState(address=address), polls, integrity=self._protocol.integrity, limits=self._limits)
 
     def _candidates(self) -> list[int]:
         """Addresses where a pack may be that is not known: gaps, and the one after the last of each group."""
@@ -379,7 +373,11 @@ class PolledClient:
     async def _look_for_new(self, until: float) -> None:
         """Ask one address where nobody was so far, when the line has nothing else to do."""
         now = self._clock.monotonic()
-        if not self._pack_polls or now - self._looked < _LOOK_FOR_NEW or not (candidates := self._candidates()):
+        if (
+            Scope.PACK not in self._scopes
+            or now - self._looked < _LOOK_FOR_NEW
+            or not (candidates := self._candidates())
+        ):
             return
         # a bank that fills its interval is asked all the same, only later
         if until - now < self._protocol.timing.first_byte and now - self._looked < 5 * _LOOK_FOR_NEW:
@@ -387,7 +385,7 @@ class PolledClient:
         self._looked = now
         self._look_at = (self._look_at + 1) % len(candidates)
         pack = self._new_pack(candidates[self._look_at])
-        essential = next(poll for poll in self._pack_polls if poll.essential)
+        essential = next(poll for poll in self._protocol.polls if poll.essential)
         exchange = await self._dialogue.ask(self._protocol, essential.request(pack.address))
         if exchange.decoded is not None and pack.address in exchange.decoded.packs:
             self._packs[pack.address] = pack

@@ -51,6 +51,7 @@ class Poll:
     scope: Scope = Scope.PACK
     request: Callable[[int], bytes]  # address -> bytes on the wire
     essential: bool = False  # a pack that does not answer this one is silent
+    master_only: bool = False  # answered by the first pack of a group, for all of them
     private: bool = False  # the answer holds a serial number: kept out of diagnostics
 
 
@@ -122,7 +123,10 @@ class PolledProtocol(Codec):
     timing: ClassVar[Timing]
     polls: ClassVar[tuple[Poll, ...]]
     probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
-    address_groups: ClassVar[
-        tuple[tuple[int, ...], ...]
-    ]  # each group begins with its master; the first is the usual one
+    address_groups: ClassVar[tuple[tuple[int, ...], ...]]  # each begins with its master; the usual one comes first
     conditions: ClassVar[frozenset[Condition]]  # what alarms of this protocol can say
+
+    def polls_of(self, scope: Scope, address: int) -> tuple[Poll, ...]:
+        """The questions that make sense at this address."""
+        is_master = any(group[0] == address for group in self.address_groups)
+        return tuple(poll for poll in self.polls if poll.scope is scope and (is_master or not poll.master_only))

@@ -252,7 +252,7 @@ class PylonPacks(_Pylon):
         Poll(name="serial", cadence=Cadence.ONCE, request=_asking(Command.SERIAL), private=True),
         Poll(name="manufacturer", cadence=Cadence.ONCE, request=_asking(Command.MANUFACTURER)),
         Poll(name="firmware", cadence=Cadence.ONCE, request=_asking(Command.FIRMWARE)),
-        Poll(name="parameters", cadence=Cadence.ONCE, request=_asking(Command.PARAMETERS)),
+        Poll(name="parameters", cadence=Cadence.ONCE, request=_asking(Command.PARAMETERS), master_only=True),
     )
     # Section 9. 42 as well, since not every clone knows 4F.
     probes: ClassVar[tuple[Probe, ...]] = tuple(
