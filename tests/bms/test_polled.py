@@ -328,6 +328,62 @@ async def test_diagnostics_hold_the_last_frames_but_no_serial_number(make_rig: M
     assert serial not in text
 
 
+async def test_a_client_that_is_run_again_tells_anew_that_the_link_is_up(make_rig: MakeRig) -> None:
+    """Whoever restarts it after a fault has forgotten what was told before."""
+    rig = await make_rig(15.0, packs=1)
+    await rig.stop()
+    await rig.start(15.0)
+    assert [error for _, error in rig.told.links] == [None, None]
+    assert rig.told.last(2).online
+
+
+async def test_when_every_pack_was_forgotten_the_masters_are_asked_again(make_rig: MakeRig) -> None:
+    """A pack that answers becomes known without anybody's help."""
+    rig = await make_rig(15.0, packs=2)
+    rig.client.forget(2)
+    rig.client.forget(3)
+    rig.told.packs.clear()
+    await rig.clock.advance(900.0)
+    assert {report.address for _, report in rig.told.packs} == {2, 3}
+
+
+async def test_switching_polling_on_twice_starts_no_cycle(make_rig: MakeRig) -> None:
+    """The interval is kept whatever is clicked."""
+    rig = await make_rig(15.0, packs=1)
+    before = len(rig.told.cycles)
+    for _ in range(5):
+        rig.client.set_polling(enabled=True)
+        await rig.clock.advance(0.5)
+    assert len(rig.told.cycles) == before
+
+
+async def test_forgetting_a_pack_does_not_fail_who_waits_for_it(make_rig: MakeRig) -> None:
+    """The last that was known is the answer."""
+    rig = await make_rig(15.0, packs=3)
+    task = asyncio.create_task(rig.client.read(4))
+    await asyncio.sleep(0)
+    rig.client.forget(4)
+    await rig.clock.advance(2.0)
+    assert task.result().address == 4
+
+
+async def test_the_debug_log_holds_no_serial_number(make_rig: MakeRig, caplog: pytest.LogCaptureFixture) -> None:
+    """People attach it to reports."""
+    caplog.set_level("DEBUG")
+    rig = await make_rig(25.0, packs=2)
+    assert "analog" in caplog.text
+    for pack in rig.bank.packs.values():
+        serial = pack.spec.serial
+        assert serial not in caplog.text
+        assert serial.encode().hex().upper() not in caplog.text.upper()
+
+
+def test_packs_are_numbered_as_an_owner_counts_them() -> None:
+    """From 1, and by group where there are several."""
+    protocol = POLLED["pylon-rs485"]
+    assert [protocol.pack_number(address) for address in (2, 3, 0x12, 0x73, 0x99)] == ["1", "2", "2-1", "8-2", "153"]
+
+
 def test_every_polled_protocol_declares_one_essential_poll() -> None:
     """The client relies on it."""
     for protocol in POLLED.values():

@@ -246,9 +246,11 @@ class _Scan:
             await transport.close()
         return None
 
-    async def _ask(self, dialogue: Dialogue, protocol: PolledProtocol, request: bytes, speed: int) -> Exchange:
+    async def _ask(
+        self, dialogue: Dialogue, protocol: PolledProtocol, request: bytes, speed: int, *, private: bool = False
+    ) -> Exchange:
         exchange = await dialogue.ask(protocol, request)
-        _LOGGER.debug("scan %d baud %s: %s", speed, protocol.name, exchange)
+        _LOGGER.debug("scan %d baud %s: %s", speed, protocol.name, exchange.summary(private=private))
         self._answers += exchange.frame is not None
         self._damaged += exchange.damaged
         self._noise += exchange.noise
@@ -318,9 +320,18 @@ class _Scan:
     async def _once(self, dialogue: Dialogue, protocol: PolledProtocol, address: int, speed: int) -> list[Decoded]:
         """The answers to everything that is asked once."""
         scope = next(poll.scope for poll in protocol.polls if poll.essential)
-        polls = [poll for poll in protocol.polls_of(scope, address) if poll.cadence is Cadence.ONCE]
-        exchanges = [await self._ask(dialogue, protocol, poll.request(address), speed) for poll in polls]
-        return [exchange.decoded for exchange in exchanges if exchange.decoded is not None]
+        answers: list[Decoded] = []
+        for poll in protocol.polls_of(scope, address):
+            if poll.cadence is not Cadence.ONCE:
+                continue
+            request = poll.request(address)
+            exchange = await self._ask(dialogue, protocol, request, speed, private=poll.private)
+            if poll.private and exchange.frame is None:
+                # who a pack is is decided by this answer, and kept
+                exchange = await self._ask(dialogue, protocol, request, speed, private=True)
+            if exchange.decoded is not None:
+                answers.append(exchange.decoded)
+        return answers
 
 
 def _identity(answers: list[Decoded], address: int) -> Identity:

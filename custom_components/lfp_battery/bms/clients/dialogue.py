@@ -25,6 +25,14 @@ class Exchange:
     dialect: str | None = None  # a protocol recognised, but not the one that was asked in
     noise: int = 0  # bytes that belong to no frame
 
+    def summary(self, *, private: bool) -> str:
+        """For the debug log; the bytes of a private answer, which hold a serial number, stay out of it."""
+        frame = "no answer" if self.frame is None else f"{len(self.frame)} bytes" if private else str(self.frame)
+        return (
+            f"{frame} refused={self.refused} echoed={self.echoed} damaged={self.damaged} strays={self.strays} "
+            f"foreign={self.foreign} dialect={self.dialect} noise={self.noise}"
+        )
+
     @property
     def silent(self) -> bool:
         """Nothing at all came back."""

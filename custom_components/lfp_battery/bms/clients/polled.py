@@ -68,6 +68,7 @@ class PolledClient:
             self._bank = Unit(speaker, BankState(), polls, integrity=protocol.integrity, limits=limits)
         self._skipped: frozenset[int] = frozenset()
         self._polling = True
+        self._due = False
         self._urgent: deque[tuple[int | None, asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._cycle = 0
@@ -92,14 +93,16 @@ class PolledClient:
                     await self._transport.close()
                     self._link_lost(err)
         finally:
+            self._told_up = None  # whoever runs this client again is told anew
             self._down = LinkError(LinkProblem.LOST, "closed")
             self._fail_urgent(self._down)
             await self._transport.close()
 
     async def read(self, address: int) -> PollReport[PackState]:
         """See `BatteryClient`."""
+        pack = self._packs.get(address)
         await self._read_next(address)
-        return self._packs[address].report()
+        return (self._packs.get(address) or pack or self._new_pack(address)).report()
 
     async def read_bank(self) -> PollReport[BankState] | None:
         """See `BatteryClient`."""
@@ -110,7 +113,10 @@ class PolledClient:
 
     def set_polling(self, enabled: bool) -> None:
         """See `BatteryClient`."""
+        if enabled == self._polling:
+            return
         self._polling = enabled
+        self._due = enabled  # do not wait for a cycle that was never begun
         self._wake.set()
 
     def set_skipped(self, addresses: Collection[int]) -> None:
@@ -216,13 +222,12 @@ class PolledClient:
         while True:
             await self._serve_urgent()
             left = until - self._clock.monotonic()
-            if left <= 0 and self._polling:
+            if self._polling and (left <= 0 or self._due):
+                self._due = False
                 return
             # receiving is the only way to learn at once that the line is gone
             self._wake.clear()
             await self._first_of(self._listen(left if self._polling else 60.0), self._wake.wait())
-            if self._wake.is_set() and self._polling and not self._urgent:
-                return
 
     async def _listen(self, seconds: float) -> None:
         self._unasked += len(await self._transport.receive(seconds))
@@ -291,7 +296,8 @@ class PolledClient:
             self._count(unit, exchange)
             if exchange.frame is not None:
                 unit.frames[poll.name] = exchange.frame
-            _LOGGER.debug("%s %d %s: %s", self._transport.name, unit.address, poll.name, exchange)
+            summary = exchange.summary(private=poll.private)
+            _LOGGER.debug("%s %d %s: %s", self._transport.name, unit.address, poll.name, summary)
             if exchange.decoded is not None:
                 found = fragment(exchange.decoded)
                 if poll.essential and found is None:
@@ -368,7 +374,8 @@ class PolledClient:
             known = [index for index, address in enumerate(group) if address in self._packs]
             if known:
                 found += [address for address in group[: known[-1] + 2] if address not in self._packs]
-        return found
+        # everything was forgotten: a bank begins with a master
+        return found or [group[0] for group in self._protocol.address_groups if group[0] not in self._packs]
 
     async def _look_for_new(self, until: float) -> None:
         """Ask one address where nobody was so far, when the line has nothing else to do."""

@@ -126,6 +126,14 @@ class PolledProtocol(Codec):
     address_groups: ClassVar[tuple[tuple[int, ...], ...]]  # each begins with its master; the usual one comes first
     conditions: ClassVar[frozenset[Condition]]  # what alarms of this protocol can say
 
+    def pack_number(self, address: int) -> str:
+        """What an owner calls the pack at this address: its place in the first group, or group and place ("2-1")."""
+        for number, group in enumerate(self.address_groups, 1):
+            if address in group:
+                place = group.index(address) + 1
+                return str(place) if number == 1 else f"{number}-{place}"
+        return str(address)
+
     def polls_of(self, scope: Scope, address: int) -> tuple[Poll, ...]:
         """The questions that make sense at this address."""
         is_master = any(group[0] == address for group in self.address_groups)
