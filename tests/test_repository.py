@@ -27,6 +27,7 @@ from custom_components.lfp_battery.const import DOMAIN
 ROOT = Path(__file__).parents[1]
 INTEGRATION = ROOT / "custom_components" / DOMAIN
 ADDRESS = "https://github.com/lfp-battery/lfp-battery"
+HOSTS = {"127.0.0.1", "docs.astral.sh", "github.com", "keepachangelog.com", "semver.org", "www.home-assistant.io"}
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -195,6 +196,18 @@ def test_no_file_holds_a_path_of_somebodys_machine() -> None:
         if path.suffix != ".png" and private.search(path.read_text(encoding="utf-8", errors="replace"))
     ]
     assert found == []
+
+
+def test_files_point_only_at_hosts_that_are_meant() -> None:
+    """Ours and those of documentation; where a machine gets its packages from is its own business."""
+    link = re.compile(r"https?://([\w.-]+)")
+    found = {
+        host
+        for path in _tracked()
+        if path.suffix != ".png"
+        for host in link.findall(path.read_text(encoding="utf-8", errors="replace"))
+    }
+    assert found <= HOSTS
 
 
 def test_the_wire_side_knows_nothing_of_home_assistant() -> None:
