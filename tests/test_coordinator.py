@@ -70,11 +70,11 @@ async def test_a_silent_pack_takes_only_its_own_entities_with_it(home: Home, cap
     assert states["connectivity"] == "off"
     assert _unavailable(home.states(2)) == _unavailable(home.states(4)) == set()
     assert home.value(None, "packs_online") == 2
-    assert _log(caplog) == ["Bank: Battery pack 3 stopped answering"]
+    assert _log(caplog) == ["Bank: Battery pack 2 stopped answering"]
     home.bank.packs[3].silent = False
     await home.wait(120)
     assert _unavailable(home.states(3)) == set()
-    assert _log(caplog) == ["Bank: Battery pack 3 answers again"]
+    assert _log(caplog) == ["Bank: Battery pack 2 answers again"]
 
 
 async def test_the_log_never_holds_a_serial_number(home: Home, caplog: pytest.LogCaptureFixture) -> None:

@@ -166,7 +166,7 @@ async def test_the_energy_total_goes_on_after_a_restart(hass: HomeAssistant, hom
     assert stored is not None
     assert stored.extra_data is not None
     kept = json.loads(json.dumps(stored.extra_data.as_dict()))
-    assert kept == {"value": pytest.approx(meter.charged, abs=1e-9), "counter": None}
+    assert kept == {"value": pytest.approx(meter.charged, abs=1e-9), "counter": None, "inverted": False}
     await home.start()
     assert home.value(2, "energy_charged") == pytest.approx(meter.charged, abs=0.002)
     assert meter.charged > 0.01
@@ -224,7 +224,7 @@ async def test_the_manual_of_the_chosen_model_fills_in_the_device(home: Home) ->
     assert device.serial_number == "PPTMODEL00000002"
     assert device.manufacturer is not None
     assert device.via_device_id == home.bank_device().id
-    assert device.name == "Battery pack 2"
+    assert device.name == "Battery pack 1"
 
 
 async def test_nothing_is_complained_about(hass: HomeAssistant, home: Home, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,7 +11,7 @@ from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
 from .coordinator import link_problem
 from .identity import Record
-from .link import LfpConfigEntry, LfpLink
+from .link import LfpConfigEntry, LfpLink, async_keep
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
@@ -54,5 +54,7 @@ async def async_remove_config_entry_device(
     }
     gone = {int(address) for address in entry.data.get(CONF_PACKS, {})} - {int(address) for address in packs}
     addresses = [address for address in entry.data[CONF_ADDRESSES] if address not in gone]
-    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_PACKS: packs, CONF_ADDRESSES: addresses})
+    # without any address nobody would ever be asked again
+    kept = {CONF_PACKS: packs, CONF_ADDRESSES: addresses or entry.data[CONF_ADDRESSES]}
+    async_keep(hass, entry, {**entry.data, **kept})
     return True

@@ -98,8 +98,11 @@ def _problem_attributes(unit: LfpUnit) -> dict[str, Any]:
 
 
 def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
-    """Whether an automation may rely on what this unit says: it answers, nothing is held back, nothing is broken."""
-    if not unit.online or unit.data.held_back:
+    """Whether an automation may rely on what this unit says.
+
+    It answered when it was last asked, nothing is held back, nothing is broken.
+    """
+    if not unit.online or not unit.fresh or unit.data.held_back:
         return False
     if (alarms := unit.state.alarms) is None:
         return "alarms" not in unit.record.fields
@@ -131,6 +134,7 @@ BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
     ),
     LfpBinarySensorDescription(
         key="problem",
+        translation_key="problem",
         device_class=BinarySensorDeviceClass.PROBLEM,
         needs=("alarms",),
         value_fn=_problem,

@@ -1,8 +1,9 @@
 """One coordinator a pack and one for the bank, fed by the client as it hears.
 
-Nothing here runs on a timer: the client decides when to read, and a refresh asks it to read that pack next.
+Nothing here reads on a timer: the client decides when to read, and a refresh asks it to read that pack next.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypedDict, override
 
@@ -12,6 +13,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .bms.clients.base import BatteryClient
+from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
 from .bms.energy import EnergyMeter
 from .bms.errors import LinkError
@@ -23,6 +25,8 @@ from .settings import Settings
 
 # Energy is not guessed over a longer hole in the readings than this many seconds: six cycles of the automatic interval.
 _LONGEST_GAP = 60.0
+# What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
+_LATE = 2.0
 
 type LfpUnit = LfpPackCoordinator | LfpBankCoordinator
 
@@ -72,7 +76,10 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         self.client = client
         self.meter = EnergyMeter(longest_gap=max(_LONGEST_GAP, 3 * (settings.interval or 0)))
         self.smoothed_current = Smoothed()
-        self.revision = 0  # counts reports, so that each is written once
+        self.revision = 0  # counts answers, so that each is written once
+        self.cycle_seconds = 0.0  # what the last round over all units took
+        self.silent = False  # said so in the log
+        self.answering = False  # as the client said last, also when a lost link or a disabled device hides it
         self.created: set[tuple[str, str]] = set()  # entities that exist, by platform and key
 
     @property
@@ -105,29 +112,42 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         """Seconds since the last answer."""
         return None if self.data.received is None else self.clock.monotonic() - self.data.received
 
+    @property
+    def fresh(self) -> bool:
+        """Whether no turn was missed since the last answer."""
+        cycle = max(self.settings.interval or SHORTEST_INTERVAL, self.cycle_seconds)
+        return self.age is not None and self.age <= 1.5 * cycle + _LATE
+
+    def is_back(self, report: PollReport[StateT]) -> bool:
+        """Whether a report makes or leaves the unit present: after a loss only what was received since then does."""
+        return report.online and (self.online or report.received != self.data.received)
+
     @callback
     def async_publish(self, report: PollReport[StateT]) -> bool:
         """Take in a report and tell the entities; whether something was reported that never was before."""
+        self.answering = report.online
+        report = replace(report, online=self.is_back(report))
         if self.settings.invert_current and report.state is not None:
             report = replace(report, state=inverted(report.state))
         before, self.record = self.record, self.record.learned(report.state, report.identity)
-        if report.online and report.received is not None and report.received != self.data.received:
-            if (power := self._counted(report, "power")) is not None:
-                self.meter.observe(report.received, power)
-            if (current := self._counted(report, "current")) is not None:
-                self.smoothed_current.observe(report.received, current)
+        if report.received is not None and report.received != self.data.received:
+            self.revision += 1
+            if report.online:
+                self._count(report, report.received)
         self.data = report
         self.last_update_success = True
         self.last_exception = None
-        self.revision += 1
         self.async_update_listeners()
         return self.record != before
 
-    @staticmethod
-    def _counted(report: PollReport[StateT], name: str) -> float | None:
-        """A value for sums over time; one that only stands in for a reading that was held back is none."""
-        value: float | None = getattr(report.state, name, None)
-        return None if name in report.held_back else value
+    def _count(self, report: PollReport[StateT], received: float) -> None:
+        """Add to the sums over time; a value that only stands in for one that was held back counts for nothing."""
+        if (state := report.state) is None:
+            return
+        if "power" not in report.held_back:
+            self.meter.observe(received, state.power)  # also None: a stretch that nobody knows is not bridged
+        if "current" not in report.held_back and state.current is not None:
+            self.smoothed_current.observe(received, state.current)
 
     @callback
     def async_link_changed(self, error: Exception | None) -> None:
@@ -161,8 +181,8 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
 class LfpPackCoordinator(LfpCoordinator[PackState]):
     """One pack."""
 
-    bank_device_id: str  # set before the first device is made
-    silent = False  # said so in the log
+    bank: LfpBankCoordinator  # has its device before any pack has
+    number: str  # what an owner calls it
 
     @property
     def address(self) -> int:
@@ -182,8 +202,8 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
             translation_key="pack",
-            translation_placeholders={"address": str(self.address)},
-            via_device_id=self.bank_device_id,
+            translation_placeholders={"number": self.number},
+            via_device_id=self.bank.device_id,
             serial_number=self.record.identifier,
             **_described(self.record, self.settings),
         )
@@ -197,7 +217,13 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     """The bank as it speaks for itself, where it does, and the link."""
 
     link_up = False
-    packs_online = 0
+    device_id: str
+    packs: Mapping[int, LfpPackCoordinator]
+
+    @property
+    def packs_online(self) -> int:
+        """How many packs answer."""
+        return sum(pack.online for pack in self.packs.values())
 
     @property
     @override
@@ -208,12 +234,14 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @property
     @override
     def device_info(self) -> dr.DeviceInfo:
-        """See `LfpCoordinator`."""
+        """What the bank says of itself, else what all its packs share."""
+        packs = [_described(pack.record, self.settings) for pack in self.packs.values()]
+        own = _described(self.record, self.settings)
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
             translation_key="bank",
-            manufacturer=self.settings.manufacturer or self.record.manufacturer,
-            model=self.record.model,
+            manufacturer=own["manufacturer"] or _shared(pack["manufacturer"] for pack in packs),
+            model=self.record.model or _shared(pack["model"] for pack in packs),
             sw_version=self.record.firmware,
             hw_version=self.record.hardware,
             serial_number=self.record.identifier,
@@ -243,12 +271,18 @@ def _described(record: Record, settings: Settings) -> _Described:
     }
 
 
+def _shared(values: Iterable[str | None]) -> str | None:
+    """The one value that all have."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
+
+
 def inverted[StateT: BatteryState](state: StateT) -> StateT:
     """The state as it would be with the current sensor the other way round."""
     return replace(
         state,
-        current=None if state.current is None else -state.current,
-        power=None if state.power is None else -state.power,
+        current=None if state.current is None else 0.0 - state.current,  # a minus alone makes nought negative
+        power=None if state.power is None else 0.0 - state.power,
         energy_charged=state.energy_discharged,
         energy_discharged=state.energy_charged,
     )

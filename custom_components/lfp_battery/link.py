@@ -4,7 +4,10 @@ Decides who is who behind the link. Knows no entities: platforms say what to cal
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+import logging
+import traceback
+from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_PROTOCOL
@@ -12,12 +15,14 @@ from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from .bms.clients.base import BatteryClient
-from .bms.clock import Clock
+from .bms.clients.polled import SHORTEST_INTERVAL
+from .bms.clock import Clock, Handle
 from .bms.errors import LinkError, LinkProblem
 from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import POLLED
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
+from .findings import unique_id
 from .identity import Record, could_be_serial, trusted_serial
 from .settings import Settings
 
@@ -25,16 +30,28 @@ from .settings import Settings
 _FIRST_CYCLE = 8.0
 # After a fault of our own the client is started anew, not at once and not never.
 _RESTART = 30.0
+# How often it is looked, in seconds, whether values have grown old without anybody saying so.
+_LOOK_FOR_STALE = 5.0
+# A pack that is seen for the first time is given so many readings to say who it is.
+_READINGS_FOR_IDENTITY = 3
 
 type LfpConfigEntry = ConfigEntry[LfpLink]
 type UnitBuilder = Callable[[LfpUnit], None]
+
+
+@callback
+def async_keep(hass: HomeAssistant, entry: LfpConfigEntry, data: Mapping[str, Any]) -> None:
+    """Store what is remembered with the entry, which goes by the first battery that is left.
+
+    A battery that is gone from here may be set up elsewhere.
+    """
+    hass.config_entries.async_update_entry(entry, data=data, unique_id=unique_id(data))
 
 
 class LfpLink:
     """The listener of one client; implements `ClientListener`."""
 
     client: BatteryClient
-    _bank_device_id: str
 
     def __init__(self, hass: HomeAssistant, entry: LfpConfigEntry, clock: Clock) -> None:
         """Nothing is opened or registered yet."""
@@ -42,7 +59,8 @@ class LfpLink:
         self._entry = entry
         self._clock = clock
         self._settings = Settings.of(entry.data, entry.options)
-        self._conditions = frozenset(str(c) for c in POLLED[entry.data[CONF_PROTOCOL]].conditions)
+        self._protocol = POLLED[entry.data[CONF_PROTOCOL]]
+        self._conditions = frozenset(str(c) for c in self._protocol.conditions)
         self._builders: list[UnitBuilder] = []
         self._error: LinkError | None = None  # why the link is down; None before it was first opened, too
         self._started = False  # set-up is over: from now on losses are logged
@@ -50,6 +68,11 @@ class LfpLink:
         self._first_cycle: asyncio.Future[None] = hass.loop.create_future()
         self._unsaved = False
         self._moving = False  # a reload is under way because packs changed places
+        self._skipped: frozenset[int] = frozenset()  # addresses whose devices are disabled
+        self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
+        self._faults: set[tuple[object, ...]] = set()  # of ours, as far as they were logged
+        self._known_fault = False  # the link is said to be down because of one of them
+        self._timer: Handle | None = None
         self.packs: dict[int, LfpPackCoordinator] = {}
         self.bank: LfpBankCoordinator
 
@@ -73,10 +96,14 @@ class LfpLink:
         self.bank = self._make_bank()
         for address, record in sorted((int(a), r) for a, r in self._entry.data.get(CONF_PACKS, {}).items()):
             self._make_pack(address, Record.from_mapping(record))
+        for unit in self.units:  # the bank first: its packs are connected to it
+            self._register(unit)
         self._update_skipped()
         self._entry.async_on_unload(self._hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._device_changed))
         self._entry.async_create_background_task(self._hass, self._run(), f"{DOMAIN} {self._entry.title}")
         await self._opened
+        self._entry.async_on_unload(self._stop_timer)
+        self._renew_stale()
         if polling:
             await self._clock.wait(self._first_cycle, _FIRST_CYCLE)
         self._started = True
@@ -85,10 +112,36 @@ class LfpLink:
         while True:
             try:
                 await self.client.run()
-            except Exception:  # noqa: BLE001 - a fault of ours must not leave values standing as if they were fresh
-                LOGGER.exception("%s: reading stopped", self._entry.title)
+            except Exception as err:  # noqa: BLE001 - a fault of ours must not leave values standing as if they were fresh
+                self._log_fault(err)
                 self.link_changed(LinkError(LinkProblem.FAILED))
             await self._clock.sleep(_RESTART)
+
+    def _log_fault(self, err: Exception) -> None:
+        """Say once what went wrong; a fault that stays would fill the log, a traceback every half a minute."""
+        where = traceback.extract_tb(err.__traceback__)[-1]
+        fault = (type(err), where.filename, where.lineno)
+        self._known_fault = fault in self._faults
+        self._faults.add(fault)
+        LOGGER.log(
+            logging.DEBUG if self._known_fault else logging.ERROR,
+            "%s: reading stopped",
+            self._entry.title,
+            exc_info=err,
+        )
+
+    @callback
+    def _renew_stale(self) -> None:
+        """Show how old values are where no reading does it: nobody asks, or only now and then."""
+        self._timer = self._clock.call_later(_LOOK_FOR_STALE, self._renew_stale)
+        for unit in self.units:
+            if unit.age is not None and unit.age > SHORTEST_INTERVAL:
+                unit.async_update_listeners()
+
+    @callback
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _make_bank(self) -> LfpBankCoordinator:
         bank = LfpBankCoordinator(
@@ -102,31 +155,32 @@ class LfpLink:
             conditions=self._conditions,
             clock=self._clock,
         )
-        self._bank_device_id = self._register(bank)
+        bank.packs = self.packs
         return bank
 
     def _make_pack(self, address: int, record: Record) -> LfpPackCoordinator:
+        number = self._protocol.pack_number(address)
         pack = LfpPackCoordinator(
             self._hass,
             self._entry,
             self.client,
-            name=f"{self._entry.title} pack {address}",
+            name=f"{self._entry.title} pack {number}",
             report=new_report(address),
             record=record,
             settings=self._settings,
             conditions=self._conditions,
             clock=self._clock,
         )
-        pack.bank_device_id = self._bank_device_id
+        pack.bank, pack.number = self.bank, number
         self.packs[address] = pack
-        self._register(pack)
         return pack
 
-    def _register(self, unit: LfpUnit) -> str:
+    def _register(self, unit: LfpUnit) -> None:
         device = dr.async_get(self._hass).async_get_or_create_from_info(
             config_entry_id=self._entry.entry_id, device_info=unit.device_info
         )
-        return device.id
+        if isinstance(unit, LfpBankCoordinator):
+            unit.device_id = device.id
 
     @callback
     def async_on_unit(self, builder: UnitBuilder) -> CALLBACK_TYPE:
@@ -148,14 +202,17 @@ class LfpLink:
         if (pack is None or pack.record.identifier is not None) and self._came_from_elsewhere(report.address, serial):
             return
         if pack is None:
-            LOGGER.info("%s: found a pack at address %d", self._entry.title, report.address)
+            if serial is None and not self._waited_for_identity(report.address):
+                return
             pack = self._new_pack(report.address, serial)
+            LOGGER.info("%s: found battery pack %s", self._entry.title, pack.number)
         elif self._is_another(pack, serial):
-            LOGGER.info("%s: another battery answers at address %d", self._entry.title, report.address)
+            LOGGER.info("%s: another battery answers as battery pack %s", self._entry.title, pack.number)
             pack.async_link_changed(None)
             pack = self._new_pack(report.address, serial)
-        elif pack.online != report.online:
-            self._log_presence(pack, report.online)
+        if report.address in self._skipped:
+            return  # asked before its device was disabled
+        self._log_presence(pack, pack.is_back(report))
         if pack.async_publish(report):
             self._grown(pack)
         self._update_bank()
@@ -163,8 +220,9 @@ class LfpLink:
     @callback
     def bank_polled(self, report: PollReport[BankState]) -> None:
         """See `ClientListener`."""
-        if self._started and self.bank.online != report.online and self.bank.data.received is not None:
-            LOGGER.info("%s: the bank %s", self._entry.title, _presence(report.online))
+        if self._moving:
+            return
+        self._log_presence(self.bank, self.bank.is_back(report))
         if self.bank.async_publish(report):
             self._grown(self.bank)
 
@@ -173,10 +231,9 @@ class LfpLink:
         """See `ClientListener`."""
         if not self._first_cycle.done():
             self._first_cycle.set_result(None)
-        self._save()
         for unit in self.units:
-            if not unit.online:
-                unit.async_update_listeners()  # their age is still a reading
+            unit.cycle_seconds = report.seconds
+        self._save()
 
     @callback
     def link_changed(self, error: LinkError | None) -> None:
@@ -188,37 +245,41 @@ class LfpLink:
                 self._opened.set_exception(error)
                 return
         if self._started and (error is None) != (self._error is None):
+            level = logging.DEBUG if self._known_fault else logging.INFO
             if error is None:
-                LOGGER.info("%s: the link is back", self._entry.title)
+                LOGGER.log(level, "%s: the link is back", self._entry.title)
             else:
-                LOGGER.info("%s: the link is lost (%s)", self._entry.title, error.problem)
+                LOGGER.log(level, "%s: the link is lost (%s)", self._entry.title, error.problem)
         self._error = error
+        self._known_fault = self._known_fault and error is not None
         self.bank.link_up = error is None
         for unit in self.units:
             unit.async_link_changed(error)
         self._update_bank()
 
-    def _log_presence(self, pack: LfpPackCoordinator, online: bool) -> None:
-        """Say once that a pack went or came; not for a link's loss and return, which has its own line."""
-        if online and not pack.silent:
+    def _log_presence(self, unit: LfpUnit, online: bool) -> None:
+        """Say once that a unit went or came; not for a link's loss and return, which has its own line."""
+        if unit.online == online or (online and not unit.silent):
             return
-        pack.silent = not online
+        unit.silent = not online
         if not self._started:
             return
-        device = self._device(pack)
+        device = self._device(unit)
         name = device and (device.name_by_user or device.name)
-        LOGGER.info("%s: %s %s", self._entry.title, name or pack.name, _presence(online))
+        presence = "answers again" if online else "stopped answering"
+        LOGGER.info("%s: %s %s", self._entry.title, name or unit.name, presence)
 
     def _grown(self, unit: LfpUnit) -> None:
         self._unsaved = True
         self._register(unit)
+        if unit is not self.bank:
+            self._register(self.bank)  # shows what all packs share
         for builder in self._builders:
             builder(unit)
         if self._entry.pref_disable_polling:
             self._save()  # no cycle will
 
     def _update_bank(self) -> None:
-        self.bank.packs_online = sum(pack.online for pack in self.packs.values())
         self.bank.async_update_listeners()
 
     # --- who is who --------------------------------------------------------------------------------------------------
@@ -233,7 +294,17 @@ class LfpLink:
         }
         taken = {known for known in self._serials_but(address) | others if known is not None}
         self._unsaved = True
-        return self._make_pack(address, Record(identifier=trusted_serial(serial, taken)))
+        pack = self._make_pack(address, Record(identifier=trusted_serial(serial, taken)))
+        self._register(pack)
+        self._update_skipped()  # the registry remembers what somebody disabled
+        return pack
+
+    def _waited_for_identity(self, address: int) -> bool:
+        """Whether a pack that does not say who it is was given time to; from then on its address identifies it."""
+        if not any(poll.private for poll in self._protocol.polls):
+            return True
+        self._nameless[address] = self._nameless.get(address, 0) + 1
+        return self._nameless[address] >= _READINGS_FOR_IDENTITY
 
     def _serials_but(self, address: int) -> set[str | None]:
         """Serial numbers that the other packs of the bank give."""
@@ -257,12 +328,16 @@ class LfpLink:
         old = next((pack for pack in self.packs.values() if pack.record.identifier == serial), None)
         if old is None or old.address == address or old.online:
             return False
-        LOGGER.info("%s: the pack of address %d now answers at %d", self._entry.title, old.address, address)
+        number = self._protocol.pack_number(address)
+        LOGGER.info("%s: battery pack %s is now battery pack %s", self._entry.title, old.number, number)
         records = {pack.address: pack.record for pack in self.packs.values() if pack is not old}
         if address in records:  # the two may have changed places; if not, the next one to answer there says so
             records[old.address] = records[address]
         records[address] = old.record
         self._moving = True
+        for unit in self.units:  # nothing is taken in any more, so nothing may stand as present
+            unit.async_link_changed(None)
+        self._update_bank()
         self._store(records)
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
         return True
@@ -284,7 +359,7 @@ class LfpLink:
             data[CONF_BANK] = self.bank.record.as_mapping()
         if records:
             data[CONF_ADDRESSES] = sorted(records)
-        self._hass.config_entries.async_update_entry(self._entry, data=data)
+        async_keep(self._hass, self._entry, data)
 
     @callback
     def async_forget(self, identifiers: Collection[str]) -> bool:
@@ -292,10 +367,12 @@ class LfpLink:
         pack = next((pack for pack in self.packs.values() if pack.identity in identifiers), None)
         if pack is None:
             return True  # its place was taken by another battery
-        if pack.online:
+        if pack.online or (pack.address in self._skipped and pack.answering and self._error is None):
             return False
         del self.packs[pack.address]
+        self._nameless.pop(pack.address, None)
         self.client.forget(pack.address)
+        self._update_skipped()
         self._store({address: pack.record for address, pack in self.packs.items()})
         self._update_bank()
         return True
@@ -304,12 +381,17 @@ class LfpLink:
 
     @callback
     def _device_changed(self, event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
-        if event.data["action"] == "update" and "disabled_by" in event.data["changes"]:
+        if event.data["action"] != "update" or "disabled_by" not in event.data["changes"]:
+            return
+        devices = (self._device(unit) for unit in self.units)
+        if event.data["device_id"] in {device.id for device in devices if device is not None}:
             self._update_skipped()
+            self._update_bank()
 
     def _update_skipped(self) -> None:
         """What nobody wants to see costs no time on the bus."""
         skipped = {address: pack for address, pack in self.packs.items() if self._is_disabled(pack)}
+        self._skipped = frozenset(skipped)
         self.client.set_skipped(skipped)
         for pack in skipped.values():
             pack.async_link_changed(self._error)
@@ -324,7 +406,3 @@ class LfpLink:
     def _device(self, unit: LfpUnit) -> dr.DeviceEntry | None:
         registry = dr.async_get(self._hass)
         return registry.async_get_device_by_identifier((DOMAIN, unit.identity), self._entry.entry_id)
-
-
-def _presence(online: bool) -> str:
-    return "answers again" if online else "stopped answering"

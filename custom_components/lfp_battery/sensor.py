@@ -47,6 +47,7 @@ def _build(unit: LfpUnit) -> Iterator[LfpSensor]:
 class LfpSensor(LfpEntity, SensorEntity):
     """A value of one unit."""
 
+    _unrecorded_attributes = frozenset({"cell_voltages", "values", "reasons"})  # of these the state is the digest
     entity_description: LfpSensorDescription
 
     @override
@@ -61,15 +62,19 @@ class LfpSensor(LfpEntity, SensorEntity):
 
 
 class _Total(ExtraStoredData):
-    """What an energy sensor keeps over a restart: the total and, where the battery counts, its counter (kWh)."""
+    """What an energy sensor keeps over a restart: the total and, where the battery counts, its counter (kWh).
 
-    def __init__(self, value: float | None, counter: float | None) -> None:
+    `inverted` tells which of the battery's two counters it was.
+    """
+
+    def __init__(self, value: float | None, counter: float | None, *, inverted: bool) -> None:
         self.value = value
         self.counter = counter
+        self.inverted = inverted
 
     @override
     def as_dict(self) -> dict[str, Any]:
-        return {"value": self.value, "counter": self.counter}
+        return {"value": self.value, "counter": self.counter, "inverted": self.inverted}
 
 
 class LfpEnergySensor(LfpSensor, RestoreSensor):
@@ -86,14 +91,17 @@ class LfpEnergySensor(LfpSensor, RestoreSensor):
     async def async_added_to_hass(self) -> None:
         if (stored := await self.async_get_last_extra_data()) is not None:
             kept = stored.as_dict()
-            self._total.restore(_number(kept.get("value")), _number(kept.get("counter")))
+            same_counter = kept.get("inverted", False) == self.coordinator.settings.invert_current
+            counter = _number(kept.get("counter")) if same_counter else None
+            self._total.restore(_number(kept.get("value")), counter)
         await super().async_added_to_hass()
 
     @property
     @override
     def extra_restore_state_data(self) -> ExtraStoredData:  # type: ignore[override]
         """The exact total, not the one that was last written."""
-        return _Total(self._total.value, self._total.counter)
+        inverted = self.coordinator.settings.invert_current
+        return _Total(self._total.value, self._total.counter, inverted=inverted)
 
     @override
     def _take_value(self) -> bool:

@@ -128,6 +128,12 @@ def _link_quality(unit: LfpUnit) -> float | None:
     return round(100 * counters.answered / counters.asked, 1) if counters.asked else None
 
 
+def _held_back(unit: LfpUnit) -> dict[str, Any]:
+    """Two lists side by side, so that both have a name that can be translated."""
+    held = sorted(unit.data.held_back.items())
+    return {"values": [name for name, _ in held], "reasons": [reason for _, reason in held]}
+
+
 def _packs_online(unit: LfpUnit) -> int | None:
     return unit.packs_online if isinstance(unit, LfpBankCoordinator) else None
 
@@ -289,7 +295,7 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         0,
         needs=(),
         value_fn=_age,
-        available_fn=_link_up,  # also of a silent pack; on a link that is down nothing counts the seconds
+        available_fn=_link_up,  # also of a silent pack
         change=1,
     ),
     _detail("link_quality", None, _PERCENT, 1, needs=(), value_fn=_link_quality, change=0.1),
@@ -300,7 +306,7 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         entity_category=EntityCategory.DIAGNOSTIC,
         entity_registry_enabled_default=False,
         value_fn=lambda unit: len(unit.data.held_back),
-        attributes_fn=lambda unit: dict(unit.data.held_back),
+        attributes_fn=_held_back,
     ),
 )
 
