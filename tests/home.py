@@ -127,6 +127,11 @@ class Home:
             if entry.state is ConfigEntryState.LOADED:
                 await self.drive(self.hass.config_entries.async_unload(entry.entry_id))
 
+    @property
+    def waits(self) -> int:
+        """How many calls are due some time: timers, and tasks that sleep."""
+        return sum(due.callback is not None for *_, due in self.clock._queue)
+
     async def update_entity(self, entity_id: str | list[str]) -> None:
         """Call `homeassistant.update_entity`."""
         assert await async_setup_component(self.hass, "homeassistant", {})

@@ -1,10 +1,14 @@
 """What the binary sensors of a pack say, and when they say nothing."""
 
+from unittest.mock import patch
+
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.entity import Entity
 import pytest
 
-from custom_components.lfp_battery.bms.model import Alarm, Condition, PackState, PollReport, Severity
-from custom_components.lfp_battery.const import CONF_LOW_BATTERY
+from custom_components.lfp_battery.bms.model import Alarm, Condition, CycleReport, PackState, PollReport, Severity
+from custom_components.lfp_battery.const import CONF_INTERVAL, CONF_LOW_BATTERY
 from tests.home import CYCLE, Home
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
@@ -105,3 +109,58 @@ async def test_a_condition_that_no_table_names_gets_its_sensor_when_it_is_first_
     await home.wait()
     assert home.entities(home.device(2))["isolation_failure"].disabled_by is not None
     assert "isolation_failure" in home.entry.data["packs"]["2"]["conditions"]
+
+
+async def test_nothing_is_safe_to_act_on_once_a_turn_was_missed(home: Home) -> None:
+    """Values stand for three missed readings; an automation is warned after the first."""
+    home.plug(1)
+    await home.start()
+    await home.quiet()
+    home.speaker_silent(True)
+    await home.wait(22)
+    assert home.state(2, "connectivity").state == STATE_ON
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+    home.speaker_silent(False)
+    await home.wait()
+    assert home.state(2, "safe_to_act").state == STATE_ON
+
+
+async def test_a_long_interval_keeps_values_safe_for_one_and_a_half_of_it(home: Home) -> None:
+    """Nobody is asked in between, and that is what the person wanted."""
+    home.plug(1, options={CONF_INTERVAL: 300})
+    await home.start()
+    home.speaker_silent(True)
+    await home.wait(440)
+    assert home.state(2, "safe_to_act").state == STATE_ON
+    await home.wait(30)
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+
+
+async def test_a_slow_line_is_given_the_time_that_it_takes(home: Home) -> None:
+    """A whole round that is longer than the interval is no missed turn."""
+    home.plug(1)
+    await home.start()
+    await home.quiet()
+    home.link.cycle_finished(CycleReport(seconds=40.0, answered=frozenset({2}), silent=frozenset()))
+    home.link.client.set_polling(False)
+    await home.wait(50)
+    assert home.state(2, "safe_to_act").state == STATE_ON
+    await home.wait(30)
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+
+
+async def test_values_grow_old_also_when_nobody_asks(hass: HomeAssistant, home: Home) -> None:
+    """With polling disabled the age counts on, and nothing is safe for long."""
+    home.plug(1)
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await home.start()
+    await home.wait()
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    hass.config_entries.async_update_entry(home.entry, pref_disable_polling=True)
+    await home.start()
+    await home.update_entity(home.entity_id(2, "soc"))
+    assert home.state(2, "safe_to_act").state == STATE_ON
+    assert home.value(2, "data_age") < 2
+    await home.wait(600)
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+    assert home.value(2, "data_age") == pytest.approx(600, abs=10)

@@ -1,5 +1,6 @@
 """How losses, returns, newcomers and refreshes on the line reach the home."""
 
+from dataclasses import replace
 import logging
 
 from homeassistant.core import HomeAssistant
@@ -10,9 +11,12 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
 from custom_components.lfp_battery.const import CONF_PACKS, DOMAIN
 from tests.home import CYCLE, Home
+from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon import Profile
 
 _SAYS_ITSELF = {"connectivity", "safe_to_act"}
+_SERIAL = b"4693"  # the question for the serial number (pylon-rs485.md section 5)
 
 
 def _unavailable(states: dict[str, str]) -> set[str]:
@@ -258,3 +262,171 @@ async def test_a_fault_of_ours_does_not_leave_stale_values_standing(
     assert "reading stopped" in caplog.text
     await home.wait(30 + CYCLE)
     assert home.state(2, "soc").state != "unavailable"
+    assert home.state(None, "link").state == "on"
+
+
+async def test_a_fault_that_stays_is_told_once(
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One traceback, one line for the loss, one for the return, however often the client is started anew."""
+    caplog.set_level(logging.INFO)
+    home.plug(1)
+    await home.start()
+    _log(caplog)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(home.link, "cycle_finished", broken)
+        await home.wait(300)
+    await home.wait(30 + CYCLE)
+    assert _log(caplog) == ["Bank: reading stopped", "Bank: the link is lost (failed)", "Bank: the link is back"]
+    assert home.state(None, "link").state == "on"
+
+
+async def test_what_was_lost_comes_back_with_an_answer_only(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack that is asked again after a fault of ours and says nothing shows nothing."""
+    home.plug(1)
+    await home.start()
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(home.link, "cycle_finished", broken)
+        await home.wait()
+    pack = home.link.packs[2]
+    home.link.pack_polled(replace(pack.data, online=True))
+    assert home.state(2, "soc").state == "unavailable"
+    home.link.pack_polled(replace(pack.data, online=True, received=home.clock.monotonic()))
+    assert home.state(2, "soc").state != "unavailable"
+
+
+async def test_a_missed_reading_is_no_report(hass: HomeAssistant, home: Home) -> None:
+    """What integrates power must not take the last value for a new one."""
+    home.plug(1)
+    await home.start()
+    await home.quiet()
+    home.speaker_silent(True)
+    before = home.state(2, "power")
+    received, asked = home.link.packs[2].data.received, home.bus.request_count
+    await home.wait()
+    after = home.state(2, "power")
+    assert home.bus.request_count > asked
+    assert home.link.packs[2].data.received == received
+    assert after.state == before.state
+    assert after.last_reported == before.last_reported
+
+
+async def test_a_bank_that_speaks_for_itself_has_one_line_for_the_link(
+    home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own presence is told only when the bank fell silent on a link that was up."""
+    caplog.set_level(logging.INFO)
+    home.plug(3, speaks=Profile.V35, protocol="pylon-rs485-v35", addresses=[2])
+    await home.start()
+    await home.wait()
+    _log(caplog)
+    home.bus.unplug()
+    await home.wait(30)
+    home.bus.replug()
+    await home.wait(30)
+    assert _log(caplog) == ["Bank: the link is lost (lost)", "Bank: the link is back"]
+    home.speaker_silent(True)
+    await home.wait(5 * CYCLE)
+    home.speaker_silent(False)
+    await home.wait(120)
+    assert _log(caplog) == ["Bank: Battery bank stopped answering", "Bank: Battery bank answers again"]
+
+
+async def test_a_disabled_pack_that_answered_when_last_asked_cannot_be_removed(hass: HomeAssistant, home: Home) -> None:
+    """It would come back by itself; enabled and silent it may go."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    device = home.device(3)
+    dr.async_get(hass).async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    await home.wait(120)
+    assert not await remove(hass, home.entry, device)
+    dr.async_get(hass).async_update_device(device.id, disabled_by=None)
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    assert await remove(hass, home.entry, device)
+
+
+async def test_a_battery_at_the_place_of_a_disabled_one_that_was_removed_is_read(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """The place costs time on the bus again once its device is gone."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    device = home.device(3)
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    dr.async_get(hass).async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    assert await remove(hass, home.entry, device)
+    dr.async_get(hass).async_remove_device(device.id)
+    home.bank.add(3, SimPack(PackSpec(serial="PPTOTHER00000003")))
+    await home.wait(300)
+    assert home.state(3, "connectivity").state == "on"
+    assert home.link.packs[3].age is not None
+    assert home.link.packs[3].age < 2 * CYCLE
+
+
+async def test_only_our_own_devices_are_watched(
+    hass: HomeAssistant, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody disables a device of another integration: nothing is decided anew."""
+    home.plug(1)
+    await home.start()
+    devices = dr.async_get(hass)
+    foreign = devices.async_get_or_create(config_entry_id=home.entry.entry_id, identifiers={("other", "device")})
+    decided: list[object] = []
+    monkeypatch.setattr(home.link.client, "set_skipped", decided.append)
+    devices.async_update_device(foreign.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    await home.wait(1)
+    assert decided == []
+    devices.async_update_device(home.device(2).id, disabled_by=dr.DeviceEntryDisabler.USER)
+    await home.wait(1)
+    assert len(decided) == 1
+
+
+async def test_a_serial_number_that_comes_late_still_identifies_the_pack(home: Home) -> None:
+    """The first answer to who it is was lost: nothing is decided before the next."""
+    home.plug(1)
+    home.bus.faults.add(Fault(kind=Kind.SILENCE, containing=_SERIAL, count=2))
+    await home.start()
+    assert home.link.packs == {}
+    await home.wait(2 * CYCLE)
+    assert home.link.packs[2].identity == home.bank.packs[2].spec.serial
+    assert home.device(2).serial_number == home.bank.packs[2].spec.serial
+
+
+async def test_a_pack_that_never_says_who_it_is_is_known_by_its_address(home: Home) -> None:
+    """After three readings without an answer."""
+    home.plug(1)
+    home.bus.faults.add(Fault(kind=Kind.SILENCE, containing=_SERIAL))
+    await home.start()
+    await home.wait(3 * CYCLE)
+    assert home.link.packs[2].identity == f"{home.entry.entry_id}_2"
+    assert home.state(2, "connectivity").state == "on"
+
+
+async def test_nothing_stands_as_present_while_packs_change_places(
+    hass: HomeAssistant, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry is to load anew; should that fail, no value is left that nobody renews."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    monkeypatch.setattr(hass.config_entries, "async_schedule_reload", lambda entry_id: None)
+    moved = home.bank.packs[3]
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    home.bank.add(4, moved)
+    await home.wait(300)
+    assert home.entry.data[CONF_PACKS]["4"]["identifier"] == moved.spec.serial
+    assert home.state(2, "soc").state == "unavailable"
+    assert home.value(None, "packs_online") == 0

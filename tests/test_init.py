@@ -36,6 +36,7 @@ async def test_unloading_frees_the_port_and_leaves_nothing_behind(hass: HomeAssi
     assert await hass.config_entries.async_unload(home.entry.entry_id)
     assert port.line is None
     assert _own_tasks() == []
+    assert home.waits == 0
     assert threading.active_count() <= threads + 8  # the executor's
     sent = home.bus.bytes_received
     await home.wait(3 * CYCLE)
@@ -150,3 +151,36 @@ async def test_a_pack_can_be_removed_while_the_entry_is_not_loaded(hass: HomeAss
     assert await remove(hass, home.entry, device)
     assert sorted(home.entry.data[CONF_PACKS]) == ["2"]
     assert home.entry.data[CONF_ADDRESSES] == [2]
+
+
+async def test_an_entry_whose_last_pack_was_removed_still_knows_where_to_ask(hass: HomeAssistant, home: Home) -> None:
+    """Else it would stay empty for good; the pack that answers there is found anew."""
+    home.plug(1)
+    await home.start()
+    device = home.device(2)
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    assert await remove(hass, home.entry, device)
+    dr.async_get(hass).async_remove_device(device.id)
+    assert home.entry.data[CONF_PACKS] == {}
+    assert home.entry.data[CONF_ADDRESSES] == [2]
+    await home.start()
+    await home.wait()
+    assert home.state(2, "connectivity").state == "on"
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+async def test_an_entry_goes_by_the_first_battery_that_is_left(hass: HomeAssistant, home: Home, loaded: bool) -> None:
+    """The one that was removed may be set up elsewhere."""
+    home.plug(2)
+    first, second = (pack.spec.serial for pack in home.bank.packs.values())
+    await home.start()
+    await home.wait()
+    device = home.device(2)
+    assert home.entry.unique_id == first
+    if loaded:
+        home.bank.packs[2].silent = True
+        await home.wait(5 * CYCLE)
+    else:
+        await hass.config_entries.async_unload(home.entry.entry_id)
+    assert await remove(hass, home.entry, device)
+    assert home.entry.unique_id == second

@@ -187,6 +187,60 @@ async def test_a_battery_that_counts_its_energy_is_believed(home: Home) -> None:
     assert home.value(9, "energy_charged") == 3004.5
 
 
+def _feed(home: Home, received: float, **values: float | None) -> None:
+    """Let a pack at address 9 answer with these values."""
+    state = PackState(address=9, **values)  # type: ignore[arg-type]
+    identity = home.link.packs[2].data.identity
+    home.link.pack_polled(PollReport(address=9, state=state, online=True, received=received, identity=identity))
+
+
+async def test_inverting_the_current_does_not_book_one_counter_onto_the_other(hass: HomeAssistant, home: Home) -> None:
+    """A battery that counts, read the other way round after a restart: each total goes on from where it was."""
+    home.plug(1)
+    await home.start()
+    _feed(home, 1000.0, power=500.0, energy_charged=3000.0, energy_discharged=1000.0)
+    await hass.async_block_till_done()
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    hass.config_entries.async_update_entry(home.entry, options={CONF_INVERT_CURRENT: True})
+    await home.start()
+    for received, more in ((2000.0, 0.5), (2010.0, 1.5)):
+        _feed(home, received, power=500.0, energy_charged=3000.0 + more, energy_discharged=1000.0)
+        await hass.async_block_till_done()
+    assert home.value(9, "energy_charged") == 3000.0
+    assert home.value(9, "energy_discharged") == 1001.0
+
+
+async def test_a_stretch_of_unknown_power_is_not_bridged(home: Home) -> None:
+    """The pack answers, but not with its power: no energy is made up for that time."""
+    home.plug(1)
+    await home.start()
+    for received, power in ((1000.0, 3600.0), (1010.0, None), (1050.0, None), (1055.0, 3600.0), (1065.0, 3600.0)):
+        _feed(home, received, power=power)
+    assert home.link.packs[9].meter.charged == pytest.approx(0.01)
+    assert home.link.packs[9].meter.unobserved == 55.0
+
+
+async def test_an_inverted_nought_has_no_sign(home: Home) -> None:
+    """A pack at rest shows 0.0, not -0.0."""
+    home.plug(1, options={CONF_INVERT_CURRENT: True})
+    await home.start()
+    _feed(home, 1000.0, current=0.0, power=0.0)
+    await home.hass.async_block_till_done()
+    assert home.state(9, "current").state == home.state(9, "power").state == "0.0"
+
+
+async def test_lists_stay_out_of_the_recorder(hass: HomeAssistant, home: Home) -> None:
+    """Sixteen voltages each time one of them moves would fill a database."""
+    home.plug(1)
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await home.start()
+    for key, attributes in (("cell_voltage_spread", {"cell_voltages"}), ("held_back", {"values", "reasons"})):
+        state = home.state(2, key)
+        assert attributes <= set(state.attributes)
+        assert state.state_info is not None
+        assert attributes <= state.state_info["unrecorded_attributes"]
+
+
 async def test_an_inverted_current_swaps_the_energy_meters(home: Home) -> None:
     """Option for a sensor that was built in the other way round; nothing else changes."""
     home.plug(1, options={CONF_INVERT_CURRENT: True})
@@ -225,6 +279,31 @@ async def test_the_manual_of_the_chosen_model_fills_in_the_device(home: Home) ->
     assert device.manufacturer is not None
     assert device.via_device_id == home.bank_device().id
     assert device.name == "Battery pack 1"
+
+
+async def test_packs_are_counted_as_their_owner_does(home: Home) -> None:
+    """From 1 in each group, whatever the addresses are."""
+    home.plug({2: SimPack(PackSpec(serial="PPTFIRST00000002")), 0x12: SimPack(PackSpec(serial="PPTFIRST00000018"))})
+    await home.start()
+    assert home.device(2).name == "Battery pack 1"
+    assert home.device(0x12).name == "Battery pack 2-1"
+
+
+@pytest.mark.parametrize(("other", "shared"), [("SIM5000C", "SIM5000C"), ("SIM3000C", None)])
+async def test_the_bank_is_called_what_all_its_packs_are_called(home: Home, other: str, shared: str | None) -> None:
+    """Of what they do not share it says nothing."""
+    home.plug(
+        {
+            2: SimPack(PackSpec(serial="PPTSHARED0000002")),
+            0x12: SimPack(PackSpec(serial="PPTSHARED0000018", model=other)),
+        }
+    )
+    await home.start()
+    await home.wait()
+    assert home.device(2).model == "SIM5000C"
+    assert home.device(0x12).model == other
+    assert home.bank_device().model == shared
+    assert home.bank_device().manufacturer == "Pylon"
 
 
 async def test_nothing_is_complained_about(hass: HomeAssistant, home: Home, caplog: pytest.LogCaptureFixture) -> None:

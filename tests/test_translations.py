@@ -6,7 +6,8 @@ from typing import Any
 
 from custom_components.lfp_battery.binary_sensor import BINARY_SENSORS, CONDITIONS, LINK
 from custom_components.lfp_battery.bms.errors import LinkProblem
-from custom_components.lfp_battery.bms.model import Mode
+from custom_components.lfp_battery.bms.model import Alarm, Condition, Identity, Mode, PackState, PollReport, Severity
+from custom_components.lfp_battery.bms.plausibility import Reason
 from custom_components.lfp_battery.sensor_descriptions import (
     BANK_SENSORS,
     ENERGY_SENSORS,
@@ -14,6 +15,7 @@ from custom_components.lfp_battery.sensor_descriptions import (
     cell_sensors,
     temperature_sensors,
 )
+from tests.home import Home
 
 _HERE = Path(__file__).parent.parent / "custom_components" / "lfp_battery"
 _SENSORS = (*SENSORS, *ENERGY_SENSORS, *BANK_SENSORS, *cell_sensors(1), *temperature_sensors(1))
@@ -47,6 +49,43 @@ def test_every_mode_and_every_link_problem_has_its_words() -> None:
     words = _json("translations/en.json")
     assert set(words["entity"]["sensor"]["mode"]["state"]) == {str(mode) for mode in Mode}
     assert {f"link_{problem}" for problem in LinkProblem} <= set(words["exceptions"])
+
+
+async def test_every_attribute_has_its_words(home: Home) -> None:
+    """Of a pack that reports everything there is; values from a list of ours as well."""
+    home.plug(1)
+    await home.start()
+    alarms = frozenset(Alarm(condition=condition, severity=Severity.FAULT, cell=1) for condition in Condition)
+    state = PackState(
+        address=9,
+        alarms=alarms,
+        balancing_cells=frozenset({1}),
+        cell_voltages=(3.3, 3.4),
+        cell_voltage_min_pack=1,
+        cell_voltage_max_pack=1,
+    )
+    held_back = {reason.value: reason.value for reason in Reason}
+    identity = Identity(serial="PPTWORDS00000009")
+    home.link.pack_polled(
+        PollReport(address=9, state=state, online=True, received=1e6, identity=identity, held_back=held_back)
+    )
+    unit = home.link.packs[9]
+    for platform, table in (("sensor", _SENSORS), ("binary_sensor", _BINARY_SENSORS)):
+        entity = _json("translations/en.json")["entity"][platform]
+        for description in table:
+            shown = description.attributes_fn(unit) if description.attributes_fn else {}
+            words = entity.get(description.translation_key, {}).get("state_attributes", {})
+            assert set(shown) == set(words), description.key
+            for name, value in shown.items():
+                values = set(value) if isinstance(value, list) else {value}
+                assert values <= set(words[name].get("state", values)), (description.key, name)
+
+
+def test_conditions_are_called_the_same_wherever_they_are_named() -> None:
+    """As a sensor and as what a problem consists of."""
+    entity = _json("translations/en.json")["entity"]["binary_sensor"]
+    conditions = entity["problem"]["state_attributes"]["conditions"]["state"]
+    assert conditions == {str(condition): entity[condition]["name"] for condition in Condition}
 
 
 def test_what_has_no_device_class_has_an_icon() -> None:

@@ -272,8 +272,8 @@ def _described(record: Record, settings: Settings) -> _Described:
 
 
 def _shared(values: Iterable[str | None]) -> str | None:
-    """The one value that all have."""
-    different = set(values)
+    """The one value that all have, as far as they give any: some are answered by a master only."""
+    different = set(values) - {None}
     return different.pop() if len(different) == 1 else None
 
 
