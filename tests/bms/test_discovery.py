@@ -10,7 +10,7 @@ from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import Bus, SecondMaster
 from tests.simulator.faults import Fault, Kind
-from tests.simulator.pylon import Profile, PylonSpeaker, request
+from tests.simulator.pylon import Profile, PylonSpeaker, encode, request
 
 
 class Place:
@@ -134,7 +134,43 @@ async def test_an_inverter_that_speaks_up_during_the_scan_stops_it() -> None:
     master.stop()
     assert report.outcome is Outcome.OTHER_MASTER
     sent = [when for when, _ in place.bus.requests]
-    assert max(sent) < 4.2 + 1.5
+    assert max(sent) < 4.2 + 0.1
+
+
+@pytest.mark.parametrize("first", [4.09, 4.13, 5.16, 5.19])
+async def test_a_question_that_is_not_ours_is_the_last_thing_that_is_waited_for(first: float) -> None:
+    """Also one that collides with ours: nothing is sent into a line that has not been quiet since."""
+    place = Place()
+    place.bus.faults.add(Fault(kind=Kind.SILENCE))
+    master = place.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=1.5, first=first))
+    report = await place.scan()
+    master.stop()
+    assert report.outcome is Outcome.OTHER_MASTER
+    assert max(when for when, _ in place.bus.requests) < first + 0.1
+
+
+async def test_a_master_of_another_protocol_that_speaks_up_stops_the_scan() -> None:
+    """Its bytes make no sense to us, and are reason enough."""
+    place = Place()
+    place.bus.faults.add(Fault(kind=Kind.SILENCE))
+    modbus = bytes.fromhex("0103000000644421")
+    master = place.bus.add_master(SecondMaster(requests=[modbus], period=1.0, first=2.5))
+    report = await place.scan()
+    master.stop()
+    assert report.outcome is Outcome.NOISE
+    assert len(place.bus.requests) <= 1
+
+
+async def test_the_master_of_a_known_dialect_is_named() -> None:
+    """PACE packs share the frame; their inverter must not be taken for one that speaks Pylon."""
+    place = Place()
+    pace = encode(2, 0x42, b"\x02", version=0x25)
+    master = place.bus.add_master(SecondMaster(requests=[pace], period=1.0))
+    report = await place.scan()
+    master.stop()
+    assert report.outcome is Outcome.OTHER_MASTER
+    assert (report.protocol, report.dialect) == (None, "pace-v25")
+    assert place.bus.bytes_received == 0
 
 
 async def test_noise_that_never_ends_is_noise() -> None:

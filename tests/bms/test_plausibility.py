@@ -426,18 +426,23 @@ def test_an_ordinary_day_is_read_once(cells: int) -> None:
     gate: Gate[PackState] = Gate(weak_check=True)
     before: frozenset[Alarm] = frozenset()
     last = 0.0
+    limits = (0.0, 0.0)
     surprises = []
     for state in a_day(SimPack(PackSpec(cells=cells, soc=45.0, seed=3))):
         assert state.alarms is not None
         assert state.remaining_capacity is not None
+        assert state.charge_current_limit is not None
+        assert state.discharge_current_limit is not None
+        allowed = (state.charge_current_limit, state.discharge_current_limit)
         event = not state.alarms <= before or abs(state.remaining_capacity - last) > 2
+        event |= any(abs(new - old) > 5 for new, old in zip(allowed, limits, strict=True))  # chargers obey it at once
         asked = gate.needs_second_reading(state)
         if asked and not event:
             surprises.append(state)
         published, held = gate.admit(state, state if asked else None)
         assert held == {}
         assert published == state
-        before, last = state.alarms, state.remaining_capacity
+        before, last, limits = state.alarms, state.remaining_capacity, allowed
     assert surprises == []
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
+from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
-from tests.simulator.pylon import Profile
+from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon import Profile, request
+from tests.simulator.speaker import Reply
 
 from .rig import Rig
 
@@ -63,7 +67,7 @@ async def test_values_are_those_that_the_packs_sent(make_rig: MakeRig) -> None:
 
 async def test_analog_and_alarms_come_every_cycle_limits_in_turn_identity_once(make_rig: MakeRig) -> None:
     """The cadence that keeps the bus free for what changes."""
-    rig = await make_rig(12.0, packs=6)
+    rig = await make_rig(25.0, packs=6)
     start = rig.clock.monotonic()
     cycles = len(rig.told.cycles)
     await rig.clock.advance(60.0)
@@ -233,7 +237,7 @@ async def test_a_pulled_plug_is_told_once_and_everything_is_read_again_on_return
         assert error is None
         assert when - back <= 10.0
         first = next(t for t, report in rig.told.packs if t > back and report.online)
-        assert first - when < 2.0
+        assert first - when <= 10.0
         assert count(rig.asked(back), SERIAL) == 3
     assert len(rig.told.links) == 1 + 2 * 3
 
@@ -285,7 +289,7 @@ async def test_a_pack_asleep_at_the_start_gets_no_report_until_it_answers(make_r
     rig = await make_rig(0.0, packs=2, addresses=[2, 3, 4])
     await rig.clock.advance(60.0)
     assert not [report for _, report in rig.told.packs if report.address == 4]
-    assert rig.told.cycles[-1].silent <= {4}
+    assert any(cycle.silent == {4} for cycle in rig.told.cycles)
 
 
 async def test_a_line_on_which_all_fall_silent_is_opened_anew(make_rig: MakeRig) -> None:
@@ -326,6 +330,134 @@ async def test_diagnostics_hold_the_last_frames_but_no_serial_number(make_rig: M
     assert text.count("~") > 4
     serial = rig.bank.packs[2].spec.serial.encode().hex().upper()
     assert serial not in text
+
+
+async def test_one_refusal_is_not_believed_and_alarms_are_never_given_up(make_rig: MakeRig) -> None:
+    """A refusal names no question: it may have been meant for an inverter that asked something else."""
+    rig = await make_rig(25.0, packs=1)
+    refusal = b"~200246040000FDAE\r"
+    answer = rig.speaker.feed
+
+    def refuse_alarms(data: bytes, now: float) -> list[Reply]:
+        replies = answer(data, now)
+        return [replace(reply, data=refusal) if reply.request[5:9] == ALARMS else reply for reply in replies]
+
+    rig.speaker.feed = refuse_alarms  # type: ignore[method-assign]
+    await rig.clock.advance(10.0)
+    rig.speaker.feed = answer  # type: ignore[method-assign]
+    await rig.clock.advance(10.0)
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is not None
+    rig.speaker.feed = refuse_alarms  # type: ignore[method-assign]
+    await rig.clock.advance(60.0)
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is None
+    assert rig.told.last(2).online
+    rig.speaker.feed = answer  # type: ignore[method-assign]
+    await rig.clock.advance(330.0)
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is not None
+
+
+async def test_damaged_alarms_are_asked_for_again_in_every_cycle(make_rig: MakeRig) -> None:
+    """Noise for half a minute must not hide an alarm for five."""
+    rig = await make_rig(25.0, packs=1)
+    fault = rig.bus.faults.add(Fault(kind=Kind.BAD_CHECKSUM, containing=ALARMS))
+    await rig.clock.advance(50.0)
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is None
+    rig.bus.faults.clear(fault)
+    await rig.clock.advance(12.0)
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is not None
+
+
+async def test_with_polling_off_a_reading_on_request_is_whole_and_nothing_old_stays(make_rig: MakeRig) -> None:
+    """Limits are asked for too, and alarms that stay unanswered become unknown."""
+    rig = await make_rig(25.0, packs=1)
+    rig.client.set_polling(enabled=False)
+    await rig.clock.advance(3.0)
+    rig.bus.faults.add(Fault(kind=Kind.SILENCE, containing=ALARMS))
+    start = rig.clock.monotonic()
+    for _ in range(4):
+        task = asyncio.create_task(rig.client.read(2))
+        await rig.clock.advance(3600.0)
+        assert task.done()
+    assert count(rig.asked(start), LIMITS) >= 4
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is None
+    assert state.voltage is not None
+
+
+async def test_a_pack_that_comes_back_says_first_who_it_is(make_rig: MakeRig) -> None:
+    """Another battery at the same address must not be shown under the old one's serial number."""
+    rig = await make_rig(25.0, packs=2)
+    old = rig.bank.packs[3].spec.serial
+    rig.bank.remove(3)
+    await rig.clock.advance(60.0)
+    rig.told.packs.clear()
+    rig.bank.add(3, SimPack(PackSpec(serial="OTHERBATTERY0001", seed=77)))
+    rig.bus.faults.add(Fault(kind=Kind.SILENCE, addresses=frozenset({3}), containing=SERIAL, count=1))
+    await rig.clock.advance(120.0)
+    serials = [report.identity and report.identity.serial for _, report in rig.told.packs if report.address == 3]
+    assert serials
+    assert old not in serials
+    assert serials[0] == "OTHERBATTERY0001"
+
+
+@pytest.mark.parametrize("period", [0.7, 1.13])
+async def test_while_somebody_else_asks_nothing_is_sent(make_rig: MakeRig, period: float) -> None:
+    """What was read counts as gone after a while, and reading goes on when the other one has stopped."""
+    rig = await make_rig(25.0, packs=2)
+    master = rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=period))
+    await rig.clock.advance(40.0)
+    start, before = rig.clock.monotonic(), rig.bus.bytes_received
+    await rig.clock.advance(300.0)
+    assert rig.bus.bytes_received == before
+    assert not rig.told.last(2).online
+    assert int(str(rig.client.diagnostics()["foreign_questions"])) > 100
+    master.stop()
+    await rig.clock.advance(20.0)
+    assert rig.told.last(2).online
+    assert rig.asked(start)[0]
+    state = rig.told.last(2).state
+    assert state is not None
+    assert state.alarms is not None
+
+
+async def test_the_first_byte_waits_for_two_seconds_of_silence(make_rig: MakeRig) -> None:
+    """Each time the line is opened."""
+    rig = await make_rig(15.0, packs=1)
+    assert rig.asked()[0]
+    assert rig.bus.requests[0][0] >= 2.0
+    rig.bus.unplug()
+    await rig.clock.advance(1.0)
+    rig.bus.replug()
+    await rig.clock.advance(15.0)
+    opened = rig.told.links[-1][0]
+    assert next(when for when, _ in rig.bus.requests if when > opened) >= opened + 2.0
+
+
+async def test_with_a_long_interval_limits_are_read_in_every_cycle_and_a_return_is_seen_in_the_next(
+    make_rig: MakeRig,
+) -> None:
+    """Times are counted in seconds, not in cycles."""
+    rig = await make_rig(10.0, packs=2, interval=300)
+    start = rig.clock.monotonic()
+    await rig.clock.advance(1500.0)
+    assert count(rig.asked(start), LIMITS) == 2 * 5
+    fault = rig.bus.faults.add(Fault(kind=Kind.SILENCE, addresses=frozenset({3})))
+    await rig.clock.advance(1800.0)
+    assert not rig.told.last(3).online
+    rig.bus.faults.clear(fault)
+    await rig.clock.advance(310.0)
+    assert rig.told.last(3).online
 
 
 async def test_a_client_that_is_run_again_tells_anew_that_the_link_is_up(make_rig: MakeRig) -> None:

@@ -86,10 +86,15 @@ class ScanReport:
 class _OtherMaster(Exception):
     """Somebody else asks questions on this line."""
 
-    def __init__(self, protocol: str | None, baudrate: int) -> None:
-        super().__init__(protocol)
+    def __init__(self, protocol: str | None, baudrate: int, dialect: str | None = None) -> None:
+        super().__init__(protocol or dialect)
         self.protocol = protocol
         self.baudrate = baudrate
+        self.dialect = dialect
+
+
+class _NeverQuiet(Exception):
+    """Something goes on talking that makes no sense."""
 
 
 async def scan(
@@ -133,6 +138,7 @@ class _Scan:
         self._answers = self._damaged = self._noise = 0
         self._echoed = False
         self._dialect: str | None = None
+        self._line: ByteTransport  # the one that is open
         self._unreadable: tuple[str, int] | None = None  # protocol and speed of something that answers
 
     def _tell(self, stage: Stage, fraction: float, **what: Any) -> None:
@@ -149,7 +155,9 @@ class _Scan:
                 if (report := await self._try_speed(index, speed)) is not None:
                     return report
         except _OtherMaster as err:
-            return self._report(Outcome.OTHER_MASTER, protocol=err.protocol, baudrate=err.baudrate)
+            return self._report(Outcome.OTHER_MASTER, protocol=err.protocol, baudrate=err.baudrate, dialect=err.dialect)
+        except _NeverQuiet:
+            return self._report(Outcome.NOISE)
         return self._nothing_readable()
 
     def _nothing_readable(self) -> ScanReport:
@@ -196,29 +204,30 @@ class _Scan:
                 heard = True
                 for protocol, splitter in splitters:
                     for frame in splitter.feed(data):
-                        if self._makes_sense(protocol, frame):
-                            raise _OtherMaster(protocol.name, speed)
+                        self._overheard(protocol, frame, speed)
         finally:
             await transport.close()
         return heard
 
-    def _makes_sense(self, protocol: PolledProtocol, frame: bytes) -> bool:
-        """Whether an overheard frame is intact: a question, or the answer to one; both mean that somebody asks."""
-        if protocol.is_request(frame):
-            return True
+    def _overheard(self, protocol: PolledProtocol, frame: bytes, speed: int, *, answers_too: bool = True) -> None:
+        """Raise when an overheard frame is intact: a question, or the answer to one, means that somebody asks."""
+        dialect = None
         try:
             protocol.decode(None, frame)
         except RefusedError:
-            return True
+            intact = answers_too
         except FrameError as err:
-            self._dialect = err.dialect or self._dialect
-            return err.dialect is not None
-        return True
+            dialect = err.dialect
+            intact = dialect is not None and answers_too
+        else:
+            intact = answers_too
+        if intact or protocol.is_request(frame):
+            raise _OtherMaster(None if dialect else protocol.name, speed, dialect)
 
     # --- probing -----------------------------------------------------------------------------------------------------
 
     async def _try_speed(self, index: int, speed: int) -> ScanReport | None:
-        transport = self._open_line(speed)
+        transport = self._line = self._open_line(speed)
         await transport.open()
         try:
             dialogue = Dialogue(transport, self._clock)
@@ -249,7 +258,19 @@ class _Scan:
     async def _ask(
         self, dialogue: Dialogue, protocol: PolledProtocol, request: bytes, speed: int, *, private: bool = False
     ) -> Exchange:
-        exchange = await dialogue.ask(protocol, request)
+        exchange = await dialogue.ask(protocol, request, wary=True)
+        while exchange.frame is None and not (exchange.sent and exchange.silent):
+            # it may be a damaged answer, a late one, or somebody else: nothing is sent before the line is quiet again
+            self._note(protocol, exchange, speed, private=private)
+            sent = exchange.sent
+            await self._await_quiet(protocol, speed)
+            if sent:
+                return exchange
+            exchange = await dialogue.ask(protocol, request, wary=True)
+        self._note(protocol, exchange, speed, private=private)
+        return exchange
+
+    def _note(self, protocol: PolledProtocol, exchange: Exchange, speed: int, *, private: bool) -> None:
         _LOGGER.debug("scan %d baud %s: %s", speed, protocol.name, exchange.summary(private=private))
         self._answers += exchange.frame is not None
         self._damaged += exchange.damaged
@@ -257,8 +278,23 @@ class _Scan:
         self._echoed |= exchange.echoed
         self._dialect = exchange.dialect or self._dialect
         if exchange.foreign:
-            raise _OtherMaster(protocol.name, speed)
-        return exchange
+            raise _OtherMaster(None if exchange.dialect else protocol.name, speed, exchange.dialect)
+
+    async def _await_quiet(self, protocol: PolledProtocol, speed: int) -> None:
+        """Listen on the open line until it has been quiet for long enough."""
+        splitter = protocol.splitter()
+        now = self._clock.monotonic()
+        quiet, end = now + _QUIET, now + _LONGEST_LISTEN
+        while (left := quiet - now) > 0:
+            if now >= end:
+                raise _NeverQuiet
+            data = await self._line.receive(left)
+            now = self._clock.monotonic()
+            if data:
+                quiet = now + _QUIET
+                for frame in splitter.feed(data):
+                    # an answer may be one of ours that came late
+                    self._overheard(protocol, frame, speed, answers_too=False)
 
     # --- reading -----------------------------------------------------------------------------------------------------
 

@@ -38,7 +38,6 @@ class Reason(StrEnum):
     EXTREME = "extreme"
     JUMP = "jump"
     BACKWARDS = "backwards"
-    NEW_ALARM = "new_alarm"
 
 
 class Key(NamedTuple):
@@ -136,8 +135,11 @@ def rules(bank: bool, limits: Limits, cells: int | None) -> tuple[Rule, ...]:
         _temperature("heater_temperature", 105.0, 20.0),
         _amount("charge_voltage_limit", 70.0, agree=0.1, step=5.0),
         _amount("discharge_voltage_limit", 70.0, agree=0.1, step=5.0),
-        _amount("charge_current_limit", current),
-        _amount("discharge_current_limit", current),
+        # chargers obey these: a change of more than a taper's step is asked twice
+        *(
+            Rule(name=name, low=0.0, high=current, usual=(0.0, usual_current), agree=1.0, step=5.0)
+            for name in ("charge_current_limit", "discharge_current_limit")
+        ),
         _amount("energy_charged", 10_000_000.0, agree=0.5, step=10.0, counter=True),
         _amount("energy_discharged", 10_000_000.0, agree=0.5, step=10.0, counter=True),
         _amount("cell_voltage_min_cell", 255),

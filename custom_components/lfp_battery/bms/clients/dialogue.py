@@ -1,6 +1,6 @@
 """One question, one answer, over any line: pauses, echoes, strays and noise, for pollers and for discovery."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -24,6 +24,7 @@ class Exchange:
     foreign: bool = False  # an intact question that was not ours
     dialect: str | None = None  # a protocol recognised, but not the one that was asked in
     noise: int = 0  # bytes that belong to no frame
+    sent: bool = True  # the question went out
 
     def summary(self, *, private: bool) -> str:
         """For the debug log; the bytes of a private answer, which hold a serial number, stay out of it."""
@@ -35,8 +36,8 @@ class Exchange:
 
     @property
     def silent(self) -> bool:
-        """Nothing at all came back."""
-        return self.frame is None and not (self.echoed or self.damaged or self.strays or self.foreign or self.noise)
+        """Nothing came back but, at most, our own question."""
+        return self.frame is None and not (self.damaged or self.strays or self.foreign or self.noise)
 
 
 class Traffic(NamedTuple):
@@ -68,8 +69,8 @@ class Dialogue:
         """How long so many bytes take on this line."""
         return count * _BITS_PER_BYTE / self._transport.baudrate
 
-    async def ask(self, protocol: PolledProtocol, request: bytes) -> Exchange:
-        """Send a request and wait for its answer.
+    async def ask(self, protocol: PolledProtocol, request: bytes, *, wary: bool = False) -> Exchange:
+        """Send a request and wait for its answer; when `wary`, send nothing if anything came that nobody awaited.
 
         Raises:
             LinkError: the line went away.
@@ -82,13 +83,15 @@ class Dialogue:
         if late := transport.drain():
             self._received += len(late)
             tally.overhear(late)
+            if wary:
+                return replace(tally.result(0), sent=False)
         splitter = protocol.splitter(request)
         await transport.send(request)
         self._requests += 1
         self._sent += len(request)
         sent_at = clock.monotonic() + self.wire_seconds(len(request))
         deadline = sent_at + timing.first_byte
-        last = sent_at + timing.first_byte + timing.answer
+        last = sent_at + timing.answer
         try:
             while (left := min(deadline, last) - clock.monotonic()) > 0:
                 if not (data := await transport.receive(left)):
@@ -169,17 +172,17 @@ class _Tally:
         )
 
     def _stray(self, frame: bytes) -> None:
-        if self._protocol.is_request(frame):
-            self._foreign = True
-            return
+        foreign = self._protocol.is_request(frame)
+        self._foreign |= foreign
         try:
             self._protocol.decode(None, frame)
         except FrameError as err:
-            self._damage(err)
+            if err.dialect is not None or not foreign:
+                self._damage(err)
         except RefusedError:
-            self._strays += 1
+            self._strays += not foreign
         else:
-            self._strays += 1
+            self._strays += not foreign
 
     def _damage(self, err: FrameError) -> None:
         if err.dialect is not None:

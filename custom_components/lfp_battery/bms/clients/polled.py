@@ -26,8 +26,15 @@ SHORTEST_INTERVAL = 10.0
 # Waits between attempts to open a lost line, in seconds; never longer than a cycle, so that a line that is back is
 # used within one.
 _REOPEN = (0.5, 1.0, 2.0, 5.0, 10.0)
-# A line on which nobody answers for so many cycles is opened anew: a gateway that lost power leaves a dead socket.
-_REOPEN_WHEN_SILENT = 6
+# A line on which nobody answers for so many rounds and seconds is opened anew: a gateway that lost power leaves a
+# socket that looks alive.
+_SILENT_ROUNDS, _SILENT_SECONDS = 3, 55.0
+# Limits are read in turn, a sixth of the packs a cycle; with longer cycles a larger part, so that none gets old.
+_ROTATION, _ROTATION_SECONDS = 6, 60.0
+# Silence before the first byte, and the longest that mere noise may extend it, in seconds (design decision 5).
+_QUIET, _NOISE = 2.0, 10.0
+# After so many seconds of keeping silent for another master, what was read counts as gone.
+_SILENCED = 30.0
 # One address where a new pack may have appeared is asked this often, in seconds.
 _LOOK_FOR_NEW = 60.0
 # Before a question is repeated, in seconds: what comes late must not be taken for the second answer.
@@ -73,6 +80,9 @@ class PolledClient:
         self._wake = asyncio.Event()
         self._cycle = 0
         self._silent_rounds = 0
+        self._silent_since = 0.0
+        self._foreign = 0  # questions of somebody else
+        self._keep_silent = False
         self._look_at = 0
         self._looked = clock.monotonic()
         self._down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
@@ -138,6 +148,8 @@ class PolledClient:
             "cycles": self._cycle,
             "traffic": self._dialogue.traffic._asdict(),
             "unasked_bytes": self._unasked,
+            "foreign_questions": self._foreign,
+            "held_back": {str(unit.address): dict(unit.gate.held_back) for unit in self._units()},
             "frames": {
                 str(unit.address): {name: frame.hex() for name, frame in unit.frames.items() if name not in private}
                 for unit in self._units()
@@ -183,15 +195,51 @@ class PolledClient:
         await self._transport.close()
         await self._transport.open()
         self._silent_rounds = 0
+        await self._listen_first()
+
+    async def _listen_first(self) -> None:
+        """Send nothing before the line has been quiet, nor while somebody else asks on it."""
+        now = started = self._clock.monotonic()
+        quiet, patience = now + _QUIET, now + _NOISE
+        splitter = self._protocol.splitter()
+        silenced = False
+        while (left := min(quiet, patience) - now) > 0:
+            data = await self._transport.receive(left)
+            now = self._clock.monotonic()
+            if not data:
+                continue
+            self._unasked += len(data)
+            quiet = now + _QUIET
+            if questions := sum(self._protocol.is_request(frame) for frame in splitter.feed(data)):
+                self._foreign += questions
+                patience = now + _NOISE
+            if not silenced and now - started > _SILENCED:
+                silenced = True
+                self._give_up()
+        self._keep_silent = False
+
+    def _give_up(self) -> None:
+        """Nothing was read for too long: every unit is silent."""
+        for pack in list(self._packs.values()):
+            if pack.online:
+                pack.lost()
+                self._listener.pack_polled(pack.report())
+        if self._bank is not None and self._bank.online:
+            self._bank.lost()
+            self._listener.bank_polled(self._bank.report())
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 
     async def _rounds(self) -> None:
+        await self._listen_first()
         while True:
             started = self._clock.monotonic()
             if self._polling:
                 await self._round(started)
-                if self._silent_rounds >= _REOPEN_WHEN_SILENT:
+                if (
+                    self._silent_rounds >= _SILENT_ROUNDS
+                    and self._clock.monotonic() - self._silent_since >= _SILENT_SECONDS
+                ):
                     await self._reopen_quietly()
                 await self._look_for_new(started + (self._interval or SHORTEST_INTERVAL))
             await self._idle(started + (self._interval or SHORTEST_INTERVAL))
@@ -204,13 +252,19 @@ class PolledClient:
             await self._poll_bank()
             (answered if self._bank.online else silent).add(self._bank.address)
         for address in list(self._packs):
+            if self._keep_silent:
+                await self._listen_first()
             await self._serve_urgent()
             # the list may have changed while we waited for the line
             if (pack := self._packs.get(address)) is None or address in self._skipped:
                 continue
             ok = await self._poll_pack(pack)
             (answered if ok else silent).add(address)
-        self._silent_rounds = self._silent_rounds + 1 if silent and not answered else 0
+        if answered or not silent:
+            self._silent_rounds = 0
+        else:
+            self._silent_since = self._silent_since if self._silent_rounds else started
+            self._silent_rounds += 1
         self._listener.cycle_finished(
             CycleReport(
                 seconds=self._clock.monotonic() - started, answered=frozenset(answered), silent=frozenset(silent)
@@ -250,19 +304,22 @@ class PolledClient:
     async def _poll_pack(self, pack: Unit[PackState]) -> bool:
         """Poll one pack and tell the listener; whether it answered."""
         was_online = pack.online
-        polls = pack.due(self._cycle)
-        if not polls:
+        if not (polls := pack.begin(self._clock.monotonic(), turn=self._has_turn(pack.address))):
             return False
         answered = await self._poll(pack, polls, lambda decoded: decoded.packs.get(pack.address))
         if self._packs.get(pack.address) is pack and (answered or was_online):
             self._listener.pack_polled(pack.report())
         return answered
 
+    def _has_turn(self, address: int) -> bool:
+        rotation = min(_ROTATION, max(1, round(_ROTATION_SECONDS / (self._interval or SHORTEST_INTERVAL))))
+        return (self._cycle + address) % rotation == 0
+
     async def _poll_bank(self) -> None:
         bank = self._bank
         assert bank is not None
         was_online = bank.online
-        if not (polls := bank.due(self._cycle)):
+        if not (polls := bank.begin(self._clock.monotonic(), turn=self._has_turn(bank.address))):
             return
         answered = await self._poll(bank, polls, lambda decoded: decoded.bank)
         if answered or was_online:
@@ -274,13 +331,15 @@ class PolledClient:
         """Ask the questions that are due and publish what they bring; whether the unit answered the essential one."""
         for poll in polls:
             if not await self._ask(unit, poll, fragment) and poll.essential:
-                unit.silent()
+                unit.silent(self._clock.monotonic())
                 return False
-        first = unit.compose(self._cycle)
+        if unit.must_identify:
+            return False
+        first = unit.compose()
         second: StateT | None = None
         if unit.gate.needs_second_reading(first):
-            again = [poll for poll in unit.readings(self._cycle) if await self._ask(unit, poll, fragment)]
-            second = unit.compose(self._cycle, again) if again else None
+            again = [poll for poll in unit.again() if await self._ask(unit, poll, fragment)]
+            second = unit.compose(again) if again else None
         unit.publish(*unit.gate.admit(first, second))
         return True
 
@@ -289,6 +348,7 @@ class PolledClient:
     ) -> bool:
         """Ask one question, once more if what came was damaged or a unit that answers did not; whether it was answered."""
         request = poll.request(unit.address)
+        heard = False
         for attempt in range(2):
             if attempt:
                 await self._clock.sleep(_RETRY_PAUSE)
@@ -298,25 +358,28 @@ class PolledClient:
                 unit.frames[poll.name] = exchange.frame
             summary = exchange.summary(private=poll.private)
             _LOGGER.debug("%s %d %s: %s", self._transport.name, unit.address, poll.name, summary)
+            now = self._clock.monotonic()
+            heard |= not exchange.silent
             if exchange.decoded is not None:
                 found = fragment(exchange.decoded)
                 if poll.essential and found is None:
                     continue
-                identity = exchange.decoded.identities.get(unit.address)
-                unit.answered(poll, self._cycle, self._clock.monotonic(), found, identity)
+                unit.answered(poll, now, found, exchange.decoded.identities.get(unit.address))
                 return True
             if exchange.refused is not None and exchange.refused.refusal is Refusal.UNSUPPORTED:
-                unit.unsupported(poll)
+                unit.refused(poll, now, certain=not (exchange.foreign or exchange.strays))
                 return False
             if exchange.refused is not None and exchange.refused.refusal is not Refusal.DAMAGED:
                 break
             if exchange.silent and not unit.online:
                 break
-        unit.missed(poll, self._cycle)
+        unit.missed(poll, self._clock.monotonic(), silent=not heard)
         return False
 
-    @staticmethod
-    def _count(unit: Unit[Any], exchange: Exchange) -> None:
+    def _count(self, unit: Unit[Any], exchange: Exchange) -> None:
+        if exchange.foreign:
+            self._foreign += 1
+            self._keep_silent = True
         unit.count(
             asked=1,
             answered=int(exchange.decoded is not None),

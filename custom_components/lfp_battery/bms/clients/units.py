@@ -9,38 +9,48 @@ from ..model import BatteryState, Identity, LinkCounters, PollReport
 from ..plausibility import Gate, Limits
 from ..protocols.base import Cadence, Integrity, Poll
 
-# Three missed cycles, then a pack is silent (design decision 6), and what a missed poll said is too old to show.
+# Three missed readings, then a pack is silent (design decision 6), and what a poll last said is too old to show.
 MISSES_UNTIL_SILENT = 3
-# A limit is read every sixth cycle (see `Cadence.ROTATION`); three missed rounds make it too old.
-ROTATION = 6
-# A poll that a pack leaves unanswered although it answers others is asked again only now and then.
-_IGNORED_AFTER = 3
-_RETRY_IGNORED = 30
-# Cycles between attempts on a silent pack: soon at first, then about once a minute.
-_BACK_OFF = (1, 1, 2, 3, 6)
-
-_LIFETIME = {Cadence.CYCLE: MISSES_UNTIL_SILENT, Cadence.ROTATION: MISSES_UNTIL_SILENT * ROTATION}
+# A poll that a pack has never answered, although it answers others, is asked again only now and then, in seconds.
+_RETRY_IGNORED = 300.0
+# A refusal names no question: it may answer somebody else's. Only one that comes again in another reading is believed.
+_REFUSALS_BELIEVED = 2
+# Seconds until a silent pack is asked again: soon at first, then about once a minute (a little less, so that a cycle
+# that begins on time is not just missed).
+_BACK_OFF = (0.0, 8.0, 18.0, 28.0, 58.0)
+# Readings that a pack which comes back is kept from the home while its serial number is not known.
+_READINGS_TO_IDENTIFY = 2
 
 
 class _Answer[StateT: BatteryState]:
     """The last fragment that one poll brought."""
 
-    __slots__ = ("cycle", "fragment", "misses", "next_cycle", "unsupported")
+    __slots__ = (
+        "ever",
+        "fragment",
+        "misses",
+        "not_before",
+        "reading",
+        "refusals",
+        "refused_in",
+        "silences",
+        "unsupported",
+    )
 
     def __init__(self) -> None:
         self.fragment: StateT | None = None
-        self.cycle = 0  # when the fragment came
-        self.misses = 0  # in a row
-        self.next_cycle = 0  # not before this one
+        self.reading = 0  # the unit's reading in which the fragment came
+        self.ever = False
+        self.misses = 0  # in a row, as the next one
+        self.silences = 0
+        self.refusals = 0
+        self.refused_in = 0
+        self.not_before = 0.0  # monotonic
         self.unsupported = False
-
-    def answered_in(self, cycle: int) -> bool:
-        """Whether the fragment is of this cycle."""
-        return self.fragment is not None and self.cycle == cycle and not self.misses
 
 
 class Unit[StateT: BatteryState]:
-    """One address that is polled."""
+    """One address that is polled. A reading is one pass over the polls that are due."""
 
     def __init__(
         self, address: int, empty: StateT, polls: tuple[Poll, ...], *, integrity: Integrity, limits: Limits | None
@@ -48,120 +58,146 @@ class Unit[StateT: BatteryState]:
         """`empty` is a state of the right kind in which nothing is known."""
         self.address = address
         self.online = False
-        self.seen = False  # has ever answered
         self.received: float | None = None
         self.state: StateT | None = None
         self.identity: Identity | None = None
         self.held_back: Mapping[str, str] = {}
         self.frames: dict[str, bytes] = {}
         self.counters = LinkCounters()
+        self.gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
         self._empty: StateT = empty
         self._limits = limits
         self._polls = polls
-        self._gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
         self._answers: dict[str, _Answer[StateT]] = {poll.name: _Answer() for poll in polls}
+        self._reading = 0
         self._misses = 0
-        self._silent_cycles = 0
-        self._wait = 0
-        self._fresh = True  # everything is to be read: new, or back after a silence
+        self._silences = 0
+        self._not_before = 0.0
+        self._whole = True  # everything is to be read: new, back after a silence, or asked for
+        self._unidentified = 0  # readings that may still be kept back for want of a serial number
 
-    @property
-    def gate(self) -> Gate[StateT]:
-        """What this unit's readings must pass."""
-        return self._gate
+    def begin(self, now: float, *, turn: bool) -> list[Poll]:
+        """Begin a reading: the polls that are due, the essential one first; none while a silent unit is given time.
 
-    def due(self, cycle: int) -> list[Poll]:
-        """The polls of this cycle, the essential ones first; none while a silent unit is given time."""
-        if not self.online and self._wait > 0:
-            self._wait -= 1
+        `turn`: the polls that are asked in rotation have theirs.
+        """
+        if not self.online and now < self._not_before:
             return []
-        return [poll for poll in self._polls if self._is_due(poll, cycle)]
+        self._reading += 1
+        return [poll for poll in self._polls if self._is_due(poll, now, turn=turn)]
 
     def hurry(self) -> None:
-        """Somebody asked for this unit: do not wait for its turn."""
-        self._wait = 0
+        """Somebody asked for this unit: do not wait, and leave nothing out that can change."""
+        self._not_before = 0.0
+        self._whole = True
 
-    def readings(self, cycle: int) -> list[Poll]:
-        """The polls that a second reading repeats: what was answered in this cycle, but for what never changes."""
+    def again(self) -> list[Poll]:
+        """The polls that a second reading repeats: what was answered in this one, but for what never changes."""
         return [
             poll
             for poll in self._polls
-            if poll.cadence is not Cadence.ONCE and self._answers[poll.name].answered_in(cycle)
+            if poll.cadence is not Cadence.ONCE and self._answers[poll.name].reading == self._reading
         ]
 
-    def _is_due(self, poll: Poll, cycle: int) -> bool:
+    def _is_due(self, poll: Poll, now: float, *, turn: bool) -> bool:
         answer = self._answers[poll.name]
-        if answer.unsupported or cycle < answer.next_cycle:
+        if answer.unsupported or now < answer.not_before:
             return False
         if poll.essential or poll.cadence is Cadence.CYCLE:
             return True
         if poll.cadence is Cadence.ONCE:
             return answer.fragment is None
-        return self._fresh or answer.fragment is None or (cycle + self.address) % ROTATION == 0
+        return self._whole or turn or answer.fragment is None
 
-    def answered(self, poll: Poll, cycle: int, now: float, fragment: StateT | None, identity: Identity | None) -> None:
+    def answered(self, poll: Poll, now: float, fragment: StateT | None, identity: Identity | None) -> None:
         """Take in what one poll brought."""
         answer = self._answers[poll.name]
         answer.fragment = fragment if fragment is not None else self._empty
-        answer.cycle = cycle
-        answer.misses = 0
+        answer.reading = self._reading
+        answer.ever = True
+        answer.misses = answer.silences = answer.refusals = 0
         self.received = now
         if identity is not None:
             self.identity = self.identity.joined(identity) if self.identity else identity
             if self._limits is None and (model := find_model(self.identity.manufacturer, self.identity.model)):
-                self._gate.know(model.limits)
+                self.gate.know(model.limits)
 
-    def missed(self, poll: Poll, cycle: int) -> None:
-        """A poll stayed without an answer that can be used."""
+    def missed(self, poll: Poll, now: float, *, silent: bool) -> None:
+        """A poll stayed without an answer that can be used; `silent`: nothing came at all."""
         answer = self._answers[poll.name]
         answer.misses += 1
-        if not poll.essential and answer.misses >= _IGNORED_AFTER:
-            answer.next_cycle = cycle + _RETRY_IGNORED
+        answer.silences = answer.silences + 1 if silent else 0
+        if answer.misses >= MISSES_UNTIL_SILENT:
+            answer.fragment = None
+        if answer.silences >= MISSES_UNTIL_SILENT and not answer.ever and not poll.essential:
+            answer.not_before = now + _RETRY_IGNORED
 
-    def unsupported(self, poll: Poll) -> None:
-        """The battery says that it does not know this question."""
+    def refused(self, poll: Poll, now: float, *, certain: bool) -> None:
+        """The battery says that it does not know this question; `certain`: nobody else was asking meanwhile."""
         answer = self._answers[poll.name]
-        answer.unsupported = not poll.essential
-        answer.fragment = None
+        self.missed(poll, now, silent=False)
+        if not certain or poll.essential or answer.refused_in == self._reading:
+            return
+        answer.refused_in = self._reading
+        answer.refusals += 1
+        if answer.refusals >= _REFUSALS_BELIEVED:
+            # what can raise an alarm is never given up for good
+            answer.unsupported = poll.cadence is not Cadence.CYCLE
+            answer.fragment = None
+            answer.not_before = now + _RETRY_IGNORED
+            answer.refusals = 0
 
-    def compose(self, cycle: int, only: Collection[Poll] | None = None) -> StateT:
-        """One state out of the fragments that are not too old; the earlier poll wins. `only` leaves the others out."""
-        parts: list[StateT] = []
-        for poll in self._polls if only is None else only:
-            answer = self._answers[poll.name]
-            lifetime = _LIFETIME.get(poll.cadence)
-            if answer.fragment is not None and (lifetime is None or cycle - answer.cycle < lifetime):
-                parts.append(answer.fragment)
-        return combine(self._empty, parts)
+    def compose(self, only: Collection[Poll] | None = None) -> StateT:
+        """One state out of what is known; the earlier poll wins. `only` leaves the others out."""
+        fragments = (self._answers[poll.name].fragment for poll in (self._polls if only is None else only))
+        return combine(self._empty, [fragment for fragment in fragments if fragment is not None])
+
+    @property
+    def must_identify(self) -> bool:
+        """Whether this reading is to be kept back: another battery may have come, and has not said who it is."""
+        private = [self._answers[poll.name] for poll in self._polls if poll.private and poll.cadence is Cadence.ONCE]
+        if self._unidentified and any(answer.fragment is None and not answer.unsupported for answer in private):
+            self._unidentified -= 1
+            return True
+        return False
 
     def publish(self, state: StateT, held_back: Mapping[str, str]) -> None:
-        """A cycle's reading has passed the gate."""
+        """A reading has passed the gate."""
         self.state = state
         self.held_back = held_back
-        self.online = self.seen = True
-        self._fresh = False
-        self._misses = self._silent_cycles = self._wait = 0
+        self.online = True
+        self._whole = False
+        self._misses = self._silences = self._unidentified = 0
+        for poll in self._polls:
+            # what was not believed is asked again: the same old answer must not confirm itself
+            fragment = self._answers[poll.name].fragment
+            if poll.cadence is Cadence.ROTATION and any(
+                getattr(fragment, name, None) is not None for name in held_back
+            ):
+                self._answers[poll.name].fragment = None
 
-    def silent(self) -> bool:
-        """The essential poll stayed unanswered in a cycle; whether that makes the unit silent just now."""
+    def silent(self, now: float) -> None:
+        """The essential poll stayed unanswered in a reading."""
         self._misses += 1
         if not self.online:
-            self._wait = _BACK_OFF[min(self._silent_cycles, len(_BACK_OFF) - 1)]
-            self._silent_cycles += 1
-            return False
-        if self._misses < MISSES_UNTIL_SILENT:
-            return False
-        self.lost()
-        return True
+            self._not_before = now + _BACK_OFF[min(self._silences, len(_BACK_OFF) - 1)]
+            self._silences += 1
+        elif self._misses >= MISSES_UNTIL_SILENT:
+            self.lost()
 
     def lost(self) -> None:
         """Nothing that was read counts as present any more; identity and limits are read anew on return."""
         self.online = False
-        self._fresh = True
-        self._gate.forget()
         self.held_back = {}
+        self.gate.forget()
+        self.gate.know(self._limits or Limits())
         self._answers = {name: _Answer() for name in self._answers}
-        self._silent_cycles = self._wait = 0
+        self._whole = True
+        self._silences = 0
+        self._not_before = 0.0
+        if self.identity is not None:
+            self._unidentified = _READINGS_TO_IDENTIFY if self.identity.serial is not None else 0
+            self.identity = None
 
     def count(self, **more: int) -> None:
         """Add to the counters."""

@@ -12,7 +12,7 @@ from ..errors import FrameError, Refusal, RefusedError
 from . import pylon_pack, pylon_system
 from .base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Scope, Timing
 from .pylon_dialects import CID1_KNOWN, refuse_dialects
-from .pylon_frame import Frame, FrameSplitter, ReadCommand, encode_question, parse
+from .pylon_frame import VERSION, Frame, FrameSplitter, ReadCommand, encode_question, parse
 
 
 class Command(ReadCommand):
@@ -105,7 +105,11 @@ _READING: Final = frozenset(Command)
 
 def _mismatch(asked: _Question, frame: Frame) -> str | None:
     """Why this frame is not the answer to that question; late answers and other masters exist (section 5)."""
-    if _is_question(frame):
+    # a clone that repeats the command as its return code answers 4F with what looks like the question (section 7)
+    repeats = (
+        asked.command == frame.code == Command.VERSION and asked.address == frame.address and frame.version > VERSION
+    )
+    if _is_question(frame) and not repeats:
         return "a question, not an answer"
     if asked.command in _SYSTEM:
         return None

@@ -14,6 +14,7 @@ from .base import Decoded
 from .pylon_dialects import PACE, SEPLOS
 
 WHOLE_GROUP: Final = 0xFF  # in place of an address in INFO
+BLANK_BYTE: Final = 0xFF
 BLANK_WORD: Final = 0xFFFF
 _BLANK_24: Final = 0xFFFFFF
 _ZERO_CELSIUS: Final = 2731  # raw count of 0 degC, 0.1 K each (section 6.1)
@@ -395,18 +396,19 @@ def management(info: bytes, address: int, value: int | None) -> Decoded:
     if len(info) != _MANAGEMENT.size:
         raise FrameError(f"management values of {len(info)} bytes, {_MANAGEMENT.size} are known")
     place, charge_volts, discharge_volts, charge_amps, discharge_amps, status = _MANAGEMENT.unpack(info)
+    blank = status == BLANK_BYTE
     state = PackState(
         address=place,
         charge_voltage_limit=word(charge_volts, 1000),
         discharge_voltage_limit=word(discharge_volts, 1000),
         charge_current_limit=current_limit(charge_amps),
         discharge_current_limit=current_limit(discharge_amps),
-        charge_enabled=bool(status & _CHARGE_ENABLE),
-        discharge_enabled=bool(status & _DISCHARGE_ENABLE),
-        force_charge_requested=bool(status & _CHARGE_NOW),
-        full_charge_requested=bool(status & _FULL_CHARGE),
+        charge_enabled=None if blank else bool(status & _CHARGE_ENABLE),
+        discharge_enabled=None if blank else bool(status & _DISCHARGE_ENABLE),
+        force_charge_requested=None if blank else bool(status & _CHARGE_NOW),
+        full_charge_requested=None if blank else bool(status & _FULL_CHARGE),
     )
-    unnamed = status & 0x07
+    unnamed = 0 if blank else status & 0x07
     return Decoded(packs={place: state}, info={"unnamed_bits": {"status": unnamed}} if unnamed else {})
 
 
@@ -424,6 +426,9 @@ def manufacturer(info: bytes, address: int, value: int | None) -> Decoded:
     maker, model = text(info[12:]), text(info[:10])
     if maker is not None and maker.startswith(SEPLOS.maker):
         raise SEPLOS.error()
+    if maker is None and model is None:
+        # alarms of 15 cells and 5 sensors are as long, and a late answer does not say what it answers
+        raise FrameError("manufacturer information without a name")
     software = version(info[10:12])
     identity = Identity(manufacturer=maker)
     if is_master(address):

@@ -10,13 +10,11 @@ from typing import Final
 from ..errors import FrameError
 from ..model import Alarm, BankState, Condition, Identity, Severity
 from .base import Decoded
-from .pylon_pack import BLANK_WORD, celsius, current_limit, text, version, word
-
-_BLANK_BYTE: Final = 0xFF
+from .pylon_pack import BLANK_BYTE, BLANK_WORD, celsius, current_limit, text, version, word
 
 
 def _byte(raw: int) -> int | None:
-    return None if raw == _BLANK_BYTE else raw
+    return None if raw == BLANK_BYTE else raw
 
 
 def _count(raw: int) -> int | None:
@@ -163,7 +161,7 @@ def alarms(info: bytes, address: int, value: int | None) -> Decoded:
     unnamed: dict[str, int] = {}
     blanks = 0
     for (name, bits), status in zip(_WORDS.items(), info, strict=True):
-        if status == _BLANK_BYTE:  # every alarm at once, too high and too low alike, is a product without this byte
+        if status == BLANK_BYTE:  # every alarm at once, too high and too low alike, is a product without this byte
             blanks += 1
             continue
         found.update(alarm for bit, alarm in bits.items() if status >> bit & 1)
@@ -190,7 +188,7 @@ def limits(info: bytes, address: int, value: int | None) -> Decoded:
         raise FrameError(f"system limits of {len(info)} bytes, {_LIMITS.size} are known")
     charge_volts, discharge_volts, charge_amps, discharge_amps, status = _LIMITS.unpack(info)
     scale = 100 if max(abs(charge_amps), abs(discharge_amps)) > _LARGEST else 10
-    blank = status == _BLANK_BYTE
+    blank = status == BLANK_BYTE
     bank = BankState(
         charge_voltage_limit=word(charge_volts, 1000),
         discharge_voltage_limit=word(discharge_volts, 1000),

@@ -76,6 +76,12 @@ def check_url(url: str) -> None:
         raise LinkError(LinkProblem.BAD_ADDRESS) from err
 
 
+def _load(url: str) -> None:
+    """What of opening takes long enough to be felt: loading the library and, for a URL, looking its scheme up."""
+    check_url(url)
+    import serialx  # noqa: F401, PLC0415
+
+
 def _translate(err: BaseException, fallback: LinkProblem) -> LinkError:
     """The one place where a failure of the layer below gets its name."""
     if isinstance(err, LinkError):
@@ -148,8 +154,7 @@ class SerialTransport:
         await self.close()
         loop = asyncio.get_running_loop()
         receiver = _Receiver()
-        # importing takes long enough to be felt, and the first URL look-up reads the disk
-        await loop.run_in_executor(None, check_url, self._url)
+        await loop.run_in_executor(None, _load, self._url)
         from serialx import create_serial_connection  # noqa: PLC0415 - see `check_url`
 
         try:
@@ -174,7 +179,9 @@ class SerialTransport:
 
     async def send(self, data: bytes) -> None:
         """See `ByteTransport`."""
-        transport = self._alive()
+        transport = self._transport
+        if transport is None or self._receiver.lost is not None:
+            raise await self._fail(self._receiver.lost or LinkError(LinkProblem.LOST))
         try:
             transport.write(data)
         except Exception as err:
@@ -194,11 +201,6 @@ class SerialTransport:
     def drain(self) -> bytes:
         """See `ByteTransport`."""
         return self._receiver.take()
-
-    def _alive(self) -> BaseSerialTransport:
-        if self._transport is None or self._receiver.lost is not None:
-            raise self._receiver.lost or LinkError(LinkProblem.LOST)
-        return self._transport
 
     async def _fail(self, error: LinkError) -> LinkError:
         await self.close()
