@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
-from custom_components.lfp_battery.bms.model import Identity
+from custom_components.lfp_battery.bms.model import Identity, PackState
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Scope
 from custom_components.lfp_battery.bms.protocols.pylon import Command, PylonPacks, PylonSystem, request
@@ -534,3 +534,29 @@ def test_alarms_that_do_not_add_up_are_refused(record: bytes) -> None:
     """A record that ends early, and impossible counts."""
     with pytest.raises(FrameError):
         PACKS.decode(request(Command.ALARMS, 2), encode(2, 0, b"\x00\x02" + record))
+
+
+def test_management_values_that_are_all_blank_are_unknown() -> None:
+    """FF means that the product has no such value, not that everything is allowed and asked for."""
+    asked = request(Command.MANAGEMENT, 2)
+    frame = encode(2, 0x00, bytes((2,)) + b"\xff" * 9)
+    state = PACKS.decode(asked, frame).packs[2]
+    assert state == PackState(address=2)
+
+
+def test_alarms_that_come_late_are_not_taken_for_a_manufacturer() -> None:
+    """Alarms of 15 cells and 5 sensors are as long, and no answer says what it answers."""
+    asked = request(Command.MANUFACTURER, 2)
+    alarms = bytes((0, 2, 15)) + bytes(15) + bytes((5,)) + bytes(5) + bytes(3) + bytes(5)
+    with pytest.raises(FrameError):
+        PACKS.decode(asked, encode(2, 0x00, alarms))
+
+
+def test_a_clone_that_repeats_the_command_answers_and_does_not_ask() -> None:
+    """4F with the command where the return code belongs looks like the question, but for the version."""
+    asked = PACKS.probes[0].request
+    frame = encode(2, 0x4F, version=0x28)
+    assert PACKS.is_answer(asked, frame)
+    assert PACKS.decode(asked, frame).info == {"protocol_version": "2.8"}
+    assert not PACKS.is_answer(asked, encode(2, 0x4F, version=0x00))
+    assert not PACKS.is_answer(asked, encode(3, 0x4F, version=0x28))
