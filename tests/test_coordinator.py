@@ -309,14 +309,13 @@ async def test_a_missed_reading_is_no_report(hass: HomeAssistant, home: Home) ->
     await home.start()
     await home.quiet()
     home.speaker_silent(True)
-    before = home.state(2, "power")
+    shown, reported = home.state(2, "power").state, home.state(2, "power").last_reported
     received, asked = home.link.packs[2].data.received, home.bus.request_count
     await home.wait()
-    after = home.state(2, "power")
     assert home.bus.request_count > asked
     assert home.link.packs[2].data.received == received
-    assert after.state == before.state
-    assert after.last_reported == before.last_reported
+    assert home.state(2, "power").state == shown
+    assert home.state(2, "power").last_reported == reported
 
 
 async def test_a_bank_that_speaks_for_itself_has_one_line_for_the_link(
@@ -373,6 +372,26 @@ async def test_a_battery_at_the_place_of_a_disabled_one_that_was_removed_is_read
     assert home.state(3, "connectivity").state == "on"
     assert home.link.packs[3].age is not None
     assert home.link.packs[3].age < 2 * CYCLE
+
+
+async def test_a_disabled_battery_that_was_removed_stays_disabled_when_it_returns(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """The registry remembers what somebody decided, so it counts for nothing and costs no time on the bus."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    device, pack = home.device(3), home.bank.packs[3]
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    dr.async_get(hass).async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    assert await remove(hass, home.entry, device)
+    dr.async_get(hass).async_remove_device(device.id)
+    home.bank.add(3, pack)
+    await home.wait(300)
+    assert home.device(3).disabled
+    assert not home.link.packs[3].online
+    assert home.value(None, "packs_online") == 1
 
 
 async def test_only_our_own_devices_are_watched(
