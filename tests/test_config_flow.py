@@ -67,6 +67,8 @@ async def test_a_bank_is_found_shown_and_kept(line: FlowLine) -> None:
     assert isinstance(bus.speaker, PylonSpeaker)
     serials = [pack.spec.serial for pack in bus.speaker.bank.packs.values()]
     assert [row.split(" | ")[2] for row in shown["packs"].splitlines()] == serials
+    assert [row.split(" | ")[0] for row in shown["packs"].splitlines()] == ["| 1 (2)", "| 2 (3)", "| 3 (4)"]
+    assert shown["notes"] == ""
 
     result = await line.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -121,6 +123,8 @@ async def test_a_bank_that_speaks_for_its_packs_is_set_up_as_one(line: FlowLine)
     assert result["step_id"] == "confirm_bank"
     assert result["description_placeholders"]["protocol"] == "Pylon RS485 V3.5"
     assert len(result["description_placeholders"]["packs"].splitlines()) == 1
+    assert result["description_placeholders"]["packs"].startswith("| – (2) |")
+    assert result["description_placeholders"]["notes"] == "The number of packs, as it says itself: 3."
 
     result = await line.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -150,6 +154,18 @@ async def test_a_battery_that_names_its_model_has_it_filled_in(line: FlowLine) -
     result = await line.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert CONF_MODEL not in result["data"]
+
+
+async def test_a_pack_whose_serial_number_is_not_heard_is_pointed_out(line: FlowLine) -> None:
+    """The person learns that it will go by its address before it does, while starting again may still help."""
+    bus = line.plug(packs=2)
+    bus.faults.add(Fault(kind=Kind.SILENCE, containing=b"4693", addresses=frozenset({3})))
+    result = await line.scan()
+    notes = result["description_placeholders"]["notes"]
+    assert notes.startswith("No serial number could be read from these packs: 2. Each will be known by its address")
+    result = await line.submit(result, {})
+    assert "identifier" in result["data"][CONF_PACKS]["2"]
+    assert "identifier" not in result["data"][CONF_PACKS]["3"]
 
 
 async def test_no_model_is_asked_for_where_none_fits(line: FlowLine) -> None:
@@ -192,8 +208,12 @@ async def test_a_serial_number_that_all_packs_share_identifies_none(line: FlowLi
     """Some masters give their own for every pack; such an entry has no unique id."""
     twin = PackSpec(serial="HTWIN000000001")
     line.plug(packs={2: SimPack(twin), 3: SimPack(twin)})
-    entry = await line.add()
-    assert entry.unique_id is None
+    result = await line.scan()
+    notes = result["description_placeholders"]["notes"]
+    assert notes.startswith("The serial number of these packs does not tell them from all others: 1, 2.")
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["result"].unique_id is None
 
 
 async def test_the_entry_is_named_after_its_adapter(hass: HomeAssistant, line: FlowLine) -> None:
@@ -218,7 +238,7 @@ async def test_a_url_is_kept_as_it_was_typed(line: FlowLine) -> None:
     line.plug(url)
     entry = await line.add(f"  {url} ")
     assert entry.data[CONF_DEVICE] == url
-    assert entry.title == url
+    assert entry.title == "192.168.1.20:8899"
 
 
 # --- nothing to be found ---------------------------------------------------------------------------------------------
@@ -282,6 +302,15 @@ async def test_an_inverter_on_the_line_is_left_in_peace(line: FlowLine) -> None:
     assert result["errors"] == {"base": "other_master"}
     assert result["description_placeholders"]["protocol"].startswith("Pylon")
     assert bus.bytes_received == 0
+
+
+async def test_an_inverter_that_speaks_another_protocol_is_named_by_it(line: FlowLine) -> None:
+    """What is recognised is said, even if it cannot be read."""
+    bus = line.plug()
+    bus.add_master(SecondMaster(requests=(encode(2, 0x42, version=0x25),), period=1.0, first=0.1))
+    result = await line.scan()
+    assert result["errors"] == {"base": "other_master"}
+    assert result["description_placeholders"]["protocol"] == "PACE (version 2.5)"
 
 
 async def test_another_protocol_is_named(line: FlowLine) -> None:
@@ -468,15 +497,20 @@ class _Broken(MemoryPort):
 async def test_a_fault_nobody_foresaw_ends_in_the_form_and_in_the_log(
     line: FlowLine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The person is told where to look, and can try again."""
-    bus = line.plug()
-    good = line.ports[PORT]
-    line.ports[PORT] = _Broken(bus)
-    result = await line.scan()
+    """The person is told where to look, and can try again; the log does not name the adapter's serial number."""
+    by_id = "/dev/serial/by-id/usb-FTDI_FT232R_A10K1234-if00-port0"
+    bus = line.plug(by_id)
+    good = line.ports[by_id]
+    line.ports[by_id] = _Broken(bus)
+    result = await line.scan(by_id)
     assert result["errors"] == {"base": "unknown"}
     assert "a fault in the driver" in caplog.text
-    line.ports[PORT] = good
-    result = await line.scanned(await line.submit(result, {CONF_DEVICE: PORT}))
+    errors = [
+        record.getMessage() for record in caplog.records if record.name.endswith("config_flow") and record.exc_info
+    ]
+    assert errors == ["Scan of serial port failed"]
+    line.ports[by_id] = good
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: by_id}))
     assert result["step_id"] == "confirm"
 
 
@@ -552,13 +586,45 @@ async def test_a_port_set_up_while_the_report_stood_open_is_not_added_again(
     assert result["reason"] == "already_configured"
 
 
-async def test_a_battery_with_the_unique_id_of_another_entry_ends_the_flow(hass: HomeAssistant, line: FlowLine) -> None:
-    """The same first pack cannot identify two entries."""
-    line.plug(packs={2: SimPack(PackSpec(serial="HSAME000000001"))})
-    MockConfigEntry(domain=DOMAIN, unique_id="HSAME000000001", data={CONF_DEVICE: "/dev/ttyELSE"}).add_to_hass(hass)
+def _elsewhere(serial: str, unique_id: str) -> MockConfigEntry:
+    """An entry on another port, with the record of one pack."""
+    data = {
+        CONF_DEVICE: "/dev/ttyELSE",
+        CONF_PROTOCOL: "pylon-rs485",
+        CONF_BAUDRATE: 9600,
+        CONF_ADDRESSES: [2],
+        CONF_PACKS: {"2": {"identifier": serial, "serial": serial}},
+    }
+    return MockConfigEntry(domain=DOMAIN, title="Garage", unique_id=unique_id, data=data)
+
+
+async def test_a_battery_set_up_while_the_report_stood_open_is_not_added_again(
+    hass: HomeAssistant, line: FlowLine
+) -> None:
+    """The same serial number cannot identify packs of two entries, the first pack's or another one's."""
+    line.plug(packs={2: SimPack(PackSpec(serial="HFIRST00000001")), 3: SimPack(PackSpec(serial="HSAME000000001"))})
     result = await line.scan()
+    assert result["step_id"] == "confirm"
+    _elsewhere("HSAME000000001", "HSAME000000001").add_to_hass(hass)
+    result = await line.submit(result, {})
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "battery_already_configured"
+
+
+async def test_a_pack_that_left_another_battery_can_be_set_up_alone(hass: HomeAssistant, line: FlowLine) -> None:
+    """An entry that no longer knows the pack does not hold on to it by its unique id, and is not replaced either."""
+    line.plug(packs={2: SimPack(PackSpec(serial="HMOVED00000001"))})
+    old = _elsewhere("HSTAYED0000001", "HMOVED00000001")
+    old.add_to_hass(hass)
+    result = await line.scan()
+    assert result["step_id"] == "confirm"
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["result"].unique_id == "HMOVED00000001"
+    assert old.unique_id == "HSTAYED0000001"
+    assert old in hass.config_entries.async_entries(DOMAIN)
+    await line.unload()
+    await hass.config_entries.async_remove(old.entry_id)
 
 
 # --- the dialog itself -----------------------------------------------------------------------------------------------

@@ -124,13 +124,40 @@ async def test_a_port_is_found_under_any_of_its_names(hass: HomeAssistant, tmp_p
 
 
 async def test_the_title_is_the_description_of_the_adapter(hass: HomeAssistant) -> None:
-    """Without a description, or for a port that nobody knows, the address itself."""
+    """Without a description, or for a port that nobody knows, its short name."""
     usb.async_register_serial_port_scanner(
         hass, lambda hass: [_port("/dev/ttyUSB0", "RS485 adapter"), _port("/dev/ttyUSB1")]
     )
     assert await connect.async_title(hass, "/dev/ttyUSB0") == "RS485 adapter"
-    assert await connect.async_title(hass, "/dev/ttyUSB1") == "/dev/ttyUSB1"
-    assert await connect.async_title(hass, "socket://gateway:23") == "socket://gateway:23"
+    assert await connect.async_title(hass, "/dev/ttyUSB1") == "ttyUSB1"
+    assert await connect.async_title(hass, "socket://gateway:23") == "gateway:23"
+
+
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        ("/dev/serial/by-id/usb-FTDI_FT232R_A10K1234-if00-port0", "serial port"),  # unplugged
+        ("/somewhere/ttySIMULATED", "ttySIMULATED"),
+        ("rfc2217://gateway.local:2217?ign_set_control", "gateway.local:2217"),
+        ("esphome-hass://proxy?port_udev_id=usb-FTDI_FT232R_A10K1234-if00-port0", "proxy"),
+        ("loop://", "loop"),
+    ],
+)
+async def test_the_short_name_of_a_port_holds_no_serial_number(hass: HomeAssistant, device: str, name: str) -> None:
+    """Neither that of an adapter in its path nor one in a query."""
+    assert await connect.async_short_name(hass, device) == name
+
+
+async def test_a_stable_name_is_shortened_to_what_it_leads_to(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As udev makes it: a link among others of its kind."""
+    (tmp_path / "by-id").mkdir()
+    (tmp_path / "ttyUSB0").touch()
+    by_id = tmp_path / "by-id" / "usb-FTDI_FT232R_A10K1234-if00-port0"
+    by_id.symlink_to(tmp_path / "ttyUSB0")
+    monkeypatch.setattr(connect, "_ADAPTER_NAMES", f"{tmp_path}/by-id/")
+    assert await connect.async_short_name(hass, str(by_id)) == "ttyUSB0"
 
 
 async def test_ports_that_cannot_be_listed_do_not_stop_anything(
@@ -142,5 +169,5 @@ async def test_ports_that_cannot_be_listed_do_not_stop_anything(
         raise PermissionError
 
     monkeypatch.setattr(usb, "async_scan_serial_ports", fails)
-    assert await connect.async_title(hass, "/dev/ttyUSB0") == "/dev/ttyUSB0"
+    assert await connect.async_title(hass, "/dev/ttyUSB0") == "ttyUSB0"
     assert await connect.async_holder(hass, "/dev/ttyUSB0") is None

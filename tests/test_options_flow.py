@@ -4,18 +4,25 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
+from homeassistant.const import CONF_MODEL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
 import pytest
 
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.clients.polled import PolledClient
+from custom_components.lfp_battery.bms.physics import Limits
 from custom_components.lfp_battery.const import (
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
     CONF_SOC_FLOOR,
     DEFAULT_SOC_FLOOR,
+    NO_MODEL,
 )
+from custom_components.lfp_battery.settings import Settings
 from tests.flow_line import FlowLine, readable
+from tests.simulator.pack import PackSpec, SimPack
 
 
 @pytest.fixture
@@ -28,6 +35,11 @@ async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGen
 
 async def _open(hass: HomeAssistant, entry: ConfigEntry) -> Any:
     return readable(await hass.config_entries.options.async_init(entry.entry_id), "options")
+
+
+def _suggested(form: Any, key: str) -> Any:
+    """What a field of a form is filled with."""
+    return next(name.description["suggested_value"] for name in form["data_schema"].schema if name == key)
 
 
 async def _send(line: FlowLine, form: Any, sent: dict[str, Any]) -> Any:
@@ -43,7 +55,8 @@ async def test_options_are_kept_whole_and_take_effect_at_once(hass: HomeAssistan
     result = await _send(line, await _open(hass, entry), sent)
     assert result["type"] is FlowResultType.CREATE_ENTRY
     await line.settle()
-    assert entry.options == {CONF_INTERVAL: 30, CONF_LOW_BATTERY: 15, CONF_SOC_FLOOR: 20, CONF_INVERT_CURRENT: True}
+    expected = {CONF_INTERVAL: 30, CONF_LOW_BATTERY: 15, CONF_SOC_FLOOR: 20, CONF_INVERT_CURRENT: True}
+    assert entry.options == {CONF_MODEL: NO_MODEL, **expected}
     assert isinstance(entry.options[CONF_INTERVAL], int)
     assert entry.state is ConfigEntryState.LOADED
     assert bus.port.opened == opened + 1
@@ -61,9 +74,76 @@ async def test_an_empty_interval_means_as_fast_as_the_line_allows(hass: HomeAssi
 
     result = await _send(line, form, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert entry.options == {CONF_SOC_FLOOR: DEFAULT_SOC_FLOOR, CONF_INVERT_CURRENT: False}
+    assert entry.options == {CONF_MODEL: NO_MODEL, CONF_SOC_FLOOR: DEFAULT_SOC_FLOOR, CONF_INVERT_CURRENT: False}
     form = await _open(hass, entry)
     assert {str(name): name.description for name in form["data_schema"].schema}[CONF_INTERVAL] is None
+
+
+def _model(form: Any) -> tuple[str, list[str]]:
+    """What the form has as the model, and the choices."""
+    field, selector = next((name, kind) for name, kind in form["data_schema"].schema.items() if name == CONF_MODEL)
+    return field.default(), [option["value"] for option in selector.config["options"]]
+
+
+async def test_the_model_that_was_chosen_at_first_can_be_changed_and_taken_back(
+    hass: HomeAssistant, line: FlowLine
+) -> None:
+    """The choice made last counts for everything that the manual says; none of the list is a choice, too."""
+    line.plug(packs={2: SimPack(PackSpec(serial="HMODEL00000001"))})
+    result = await line.submit(await line.scan(), {CONF_MODEL: "ES51.2-100LP"})
+    entry = result["result"]
+    form = await _open(hass, entry)
+    chosen, choices = _model(form)
+    assert chosen == "ES51.2-100LP"
+    assert choices[0] == NO_MODEL
+    assert "ES25.6-100LP" not in choices  # of 8 cells
+
+    assert (await _send(line, form, {CONF_MODEL: "ES51.2-230LP"}))["type"] is FlowResultType.CREATE_ENTRY
+    settings = Settings.of(entry.data, entry.options)
+    assert settings.model == "ES51.2-230LP"
+    assert settings.limits is not None
+    assert settings.limits.capacity == 230.0
+
+    form = await _open(hass, entry)
+    assert _suggested(form, CONF_MODEL) == "ES51.2-230LP"
+    assert (await _send(line, form, {CONF_MODEL: NO_MODEL}))["type"] is FlowResultType.CREATE_ENTRY
+    settings = Settings.of(entry.data, entry.options)
+    assert (settings.model, settings.limits) == (None, None)
+    assert _model(await _open(hass, entry))[0] == NO_MODEL
+    await line.settle()
+
+
+async def test_the_link_runs_with_the_limits_of_the_model_chosen_last(
+    hass: HomeAssistant, line: FlowLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Changing the model in the settings reaches the client."""
+    seen: list[Limits | None] = []
+
+    class Watched(PolledClient):
+        def __init__(self, *args: Any, limits: Limits | None, **kwargs: Any) -> None:
+            seen.append(limits)
+            super().__init__(*args, limits=limits, **kwargs)
+
+    monkeypatch.setattr(connect, "PolledClient", Watched)
+    line.plug()
+    entry = await line.add()
+    await _send(line, await _open(hass, entry), {CONF_MODEL: "ES51.2-230LP"})
+    await line.settle()
+    assert seen == [None, Limits(cells=16, capacity=230.0, current=200.0)]
+
+
+async def test_a_model_that_no_longer_fits_is_shown_and_can_be_kept(hass: HomeAssistant, line: FlowLine) -> None:
+    """Cells that were counted later do not make a choice vanish; where nothing fits and nothing is chosen, none is asked."""
+    line.plug(packs={2: SimPack(PackSpec(cells=15, serial="H15CELL0000001"))})
+    entry = await line.add()
+    form = await _open(hass, entry)
+    assert CONF_MODEL not in form["data_schema"].schema
+    hass.config_entries.options.async_abort(form["flow_id"])
+    hass.config_entries.async_update_entry(entry, options={CONF_MODEL: "V5°"})
+    form = await _open(hass, entry)
+    assert _model(form) == ("V5°", [NO_MODEL, "V5°"])
+    assert (await _send(line, form, {}))["data"][CONF_MODEL] == "V5°"
+    await line.settle()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState
 from homeassistant.const import CONF_DEVICE
@@ -10,6 +11,7 @@ from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS
+from custom_components.lfp_battery.findings import merged
 from tests.flow_line import PORT, FlowLine
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
@@ -31,8 +33,8 @@ def _packs(*serials: str) -> dict[int, SimPack]:
 
 
 async def _moved(line: FlowLine, entry: ConfigEntry) -> None:
-    """Let the reload that ends the flow run to its end."""
-    await line.settle()
+    """Let the reload that ends the flow run to its end; it waits for packs that do not answer."""
+    await line.settle(10)
     assert entry.state is ConfigEntryState.LOADED
 
 
@@ -93,6 +95,60 @@ async def test_the_very_port_in_use_is_lent_to_the_scan(line: FlowLine) -> None:
     assert result["reason"] == "reconfigure_successful"
     await _moved(line, entry)
     assert bus.port.line is not None
+
+
+async def test_a_line_that_has_two_names_is_scanned_by_one_alone(line: FlowLine) -> None:
+    """A gateway by name and by number leads to the same line, so the entry is paused whatever the port is called."""
+    by_name, by_number = "socket://gateway.local:8899", "socket://192.168.1.20:8899"
+    line.plug(by_name)
+    entry = await line.add(by_name)
+    line.ports[by_number] = line.ports[by_name]
+    flow = await line.reconfigure(entry, by_number)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    result = await line.scanned(flow)
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+    assert entry.data[CONF_DEVICE] == by_number
+
+
+async def test_a_failed_scan_of_another_port_sets_the_entry_up_again(line: FlowLine) -> None:
+    """The battery was paused for the scan, and goes on where it was."""
+    bus = line.plug()
+    entry = await line.add()
+    line.plug(ELSEWHERE, packs=0)
+    flow = await line.reconfigure(entry, ELSEWHERE)
+    assert entry.state is ConfigEntryState.NOT_LOADED
+    result = await line.scanned(flow)
+    assert result["errors"] == {"base": "nothing_heard"}
+    await _moved(line, entry)
+    assert bus.port.line is not None
+
+
+async def test_an_entry_that_cannot_be_stopped_is_not_scanned_beside(
+    hass: HomeAssistant, line: FlowLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may go on asking on the line; the person is told what helps."""
+    line.plug()
+    entry = await line.add()
+
+    async def fails(*_: object) -> bool:
+        return False
+
+    line.opened.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(hass.config_entries, "async_unload_platforms", fails)
+        result = await line.reconfigure(entry, ELSEWHERE)
+    assert result["step_id"] == "reconfigure"
+    assert result["errors"] == {"base": "not_paused"}
+    assert result["description_placeholders"]["title"] == entry.title
+    assert line.opened == []
+    # a second attempt ends in the same way
+    result = await line.submit(result, {CONF_DEVICE: ELSEWHERE})
+    assert result["errors"] == {"base": "not_paused"}
+    hass.config_entries.flow.async_abort(result["flow_id"])
+    await line.settle()
+    assert entry.state is ConfigEntryState.FAILED_UNLOAD
+    entry._async_set_state(hass, ConfigEntryState.LOADED, None)  # so that the test can end
 
 
 async def test_a_failed_scan_gives_the_port_back_to_the_entry(line: FlowLine) -> None:
@@ -239,6 +295,65 @@ async def test_new_packs_of_the_same_bank_are_taken_in(line: FlowLine) -> None:
     assert entry.data[CONF_PACKS]["3"]["serial"] == "HPACK000000002"
     assert entry.data[CONF_PACKS]["4"]["identifier"] == "HPACK000000003"
     await _moved(line, entry)
+
+
+async def test_an_entry_that_knows_no_pack_takes_what_answers(hass: HomeAssistant, line: FlowLine) -> None:
+    """Nothing that is known can be contradicted, whatever address was kept to have one to ask."""
+    line.plug(packs=_packs("HPACK000000001"))
+    entry = await line.add()
+    await line.drive(hass.config_entries.async_unload(entry.entry_id))
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, CONF_PACKS: {}, CONF_ADDRESSES: [9]}, unique_id=None
+    )
+    line.plug(ELSEWHERE, packs=_packs("HSTRANGER00001"))
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["reason"] == "reconfigure_successful"
+    await _moved(line, entry)
+    assert list(entry.data[CONF_ADDRESSES]) == [2]
+    assert entry.data[CONF_PACKS]["2"]["identifier"] == "HSTRANGER00001"
+    assert entry.unique_id == "HSTRANGER00001"
+
+
+async def test_a_pack_whose_address_was_changed_keeps_its_record(line: FlowLine) -> None:
+    """Its device goes with its serial number, and the one that answers at its old address is a new one."""
+    line.plug(packs=_packs("HPACK000000001"))
+    entry = await line.add()
+    line.plug(ELSEWHERE, packs=_packs("HPACK000000002", "HPACK000000001"))
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["reason"] == "reconfigure_successful"
+    identifiers = {address: record["identifier"] for address, record in entry.data[CONF_PACKS].items()}
+    assert identifiers == {"2": "HPACK000000002", "3": "HPACK000000001"}
+    await _moved(line, entry)
+    packs = entry.runtime_data.packs
+    assert {address: pack.identity for address, pack in packs.items()} == {2: "HPACK000000002", 3: "HPACK000000001"}
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "kept"),
+    [
+        ({2: "A", 3: "B"}, {2: "A"}, {2: "A", 3: "B"}),  # one is asleep
+        ({2: "A", 3: "B", 4: "C"}, {2: "B", 3: "C", 4: "A"}, {2: "B", 3: "C", 4: "A"}),  # all moved
+        ({2: "A", 3: "B"}, {2: "B"}, {2: "B", 3: "A"}),  # perhaps they changed places, and one is asleep
+        ({2: "A"}, {2: "N", 3: "A"}, {2: "N", 3: "A"}),
+        ({2: "A", 3: "B"}, {2: "N", 3: "B"}, {2: "N", 3: "B"}),  # another battery took A's place
+        ({2: "A", 3: "B"}, {2: None, 3: "B"}, {2: "A", 3: "B"}),  # its serial number was not read this time
+        ({2: None}, {2: "N"}, {2: None}),  # goes by its address, and that was decided when it was first seen
+    ],
+)
+def test_who_is_who_is_decided_by_serial_number_and_then_by_address(
+    known: dict[int, str | None], found: dict[int, str | None], kept: dict[int, str | None]
+) -> None:
+    """Records that are known stay what they are, wherever their packs answer now."""
+
+    def data(packs: dict[int, str | None], firmware: str) -> dict[str, Any]:
+        records = {str(place): {"firmware": firmware, "identifier": name} for place, name in packs.items()}
+        return {CONF_ADDRESSES: list(packs), CONF_PACKS: records}
+
+    result = merged(data(known, "old"), data(found, "new"))
+    assert result[CONF_ADDRESSES] == sorted(kept)
+    assert {int(place): record["identifier"] for place, record in result[CONF_PACKS].items()} == kept
+    for record in result[CONF_PACKS].values():
+        assert record["firmware"] == ("old" if record["identifier"] in known.values() else "new")
 
 
 async def test_without_serial_numbers_the_addresses_decide(line: FlowLine) -> None:

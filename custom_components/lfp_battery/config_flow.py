@@ -10,22 +10,11 @@ from dataclasses import dataclass, field
 import logging
 from typing import Any, Self, override
 
-from homeassistant.config_entries import (
-    SOURCE_RECONFIGURE,
-    ConfigEntry,
-    ConfigEntryState,
-    ConfigFlow,
-    ConfigFlowResult,
-    OptionsFlowWithReload,
-)
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState, ConfigFlow, ConfigFlowResult
 from homeassistant.const import CONF_DEVICE, CONF_MODEL
 from homeassistant.core import DOMAIN as HOMEASSISTANT_DOMAIN, callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers.selector import (
-    BooleanSelector,
-    NumberSelector,
-    NumberSelectorConfig,
-    NumberSelectorMode,
     SelectOptionDict,
     SelectSelector,
     SelectSelectorConfig,
@@ -39,21 +28,12 @@ from . import connect
 from .bms.discovery import Outcome, Progress, ScanReport, Stage
 from .bms.errors import LinkError, LinkProblem
 from .bms.protocols import POLLED
-from .const import (
-    CONF_BAUDRATE,
-    CONF_INTERVAL,
-    CONF_INVERT_CURRENT,
-    CONF_LOW_BATTERY,
-    CONF_SOC_FLOOR,
-    DEFAULT_SOC_FLOOR,
-    DOMAIN,
-    MAX_INTERVAL,
-    MIN_INTERVAL,
-)
+from .const import CONF_BAUDRATE, DOMAIN
 from .findings import (
     ABSENT,
     entry_data,
     heard,
+    identifiers,
     is_another_battery,
     is_doubtful,
     merged,
@@ -62,8 +42,10 @@ from .findings import (
     reported_model,
     rows,
     serials,
+    unidentified,
     unique_id,
 )
+from .options_flow import LfpBatteryOptionsFlow, model_selector
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -133,7 +115,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self._report: ScanReport | None = None
         self._data: dict[str, Any] = {}  # of the entry, from the report
         self._removed = False  # the dialog is closed
-        self._paused = False  # the entry being reconfigured was unloaded, because it holds the port
+        self._paused = False  # the entry being reconfigured was unloaded for the scan
 
     @staticmethod
     @callback
@@ -207,7 +189,9 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             # a second master corrupts the bus, and a gateway would let it in
             self._failed("port_busy_known", owner=holder.title)
             return None
-        await self._async_pause_entry(device)
+        if not await self._async_pause_entry():
+            self._failed("not_paused", title=self._get_reconfigure_entry().title)
+            return None
         self._shown, self._fraction = _NOT_BEGUN, 0.0
         self._labels = await async_get_translations(self.hass, self.hass.config.language, "selector", [DOMAIN])
         return await self.async_step_scan()
@@ -215,13 +199,13 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     async def _async_holder(self, device: str) -> connect.Holder | None:
         return await connect.async_holder(self.hass, device, but=self.context.get("entry_id"))
 
+    def _other_entries(self) -> list[ConfigEntry]:
+        """Every entry but the one being reconfigured."""
+        entry_id = self.context.get("entry_id")
+        return [entry for entry in self._async_current_entries(include_ignore=False) if entry.entry_id != entry_id]
+
     async def _async_abort_if_taken(self, device: str) -> None:
-        others = [
-            entry
-            for entry in self._async_current_entries(include_ignore=False)
-            if entry.entry_id != self.context.get("entry_id")
-        ]
-        if (entry := await connect.async_entry_at(self.hass, device, others)) is not None:
+        if (entry := await connect.async_entry_at(self.hass, device, self._other_entries())) is not None:
             raise AbortFlow("already_configured", {"title": entry.title})
 
     def _failed(self, error: str, **placeholders: str) -> None:
@@ -270,7 +254,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             _LOGGER.debug("Scan of %s: %s", device, err)
             await self._async_judge_error(err.problem, device)
         except Exception:
-            _LOGGER.exception("Scan of %s failed", device)
+            _LOGGER.exception("Scan of %s failed", await connect.async_short_name(self.hass, device))
             self._failed("unknown")
         else:
             _LOGGER.debug("Scan of %s: %s", device, report)
@@ -282,13 +266,12 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             self._failed(
                 "other_protocol_unknown" if nameless else _OUTCOMES[report.outcome],
                 dialect=self._protocol_label(report.dialect),
-                protocol=self._protocol_label(report.protocol),
+                protocol=self._protocol_label(report.protocol or report.dialect),
                 baudrate=str(report.baudrate or ABSENT),
             )
             return
         self._report = report
-        entries = self._async_current_entries()
-        taken = {record.identifier for entry in entries for record in records_in(entry.data) if record.identifier}
+        taken = {identifier for entry in self._other_entries() for identifier in identifiers(entry.data)}
         self._data = {CONF_DEVICE: device, **entry_data(report, taken)}
 
     async def _async_judge_error(self, problem: LinkProblem, device: str) -> None:
@@ -310,9 +293,10 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         self.async_update_progress(progress.fraction)
 
     def _protocol_label(self, protocol: str | None) -> str:
-        if protocol is None:
-            return ABSENT
-        return self._labels.get(f"component.{DOMAIN}.selector.protocol.options.{protocol}", protocol)
+        return ABSENT if protocol is None else self._text("protocol", protocol)
+
+    def _text(self, selector: str, option: str) -> str:
+        return self._labels.get(f"component.{DOMAIN}.selector.{selector}.options.{option}", option)
 
     async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Go on with what the scan found, or back to the form."""
@@ -325,8 +309,20 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         if reconfiguring:
             return self._finish_reconfigure()
         await self.async_set_unique_id(unique_id(self._data))
-        self._abort_if_unique_id_configured(error="battery_already_configured")
+        self._abort_if_battery_is_known()
         return self._show_confirmation(self._confirmation())
+
+    @callback
+    def _abort_if_battery_is_known(self) -> None:
+        """End the flow when another one added this battery meanwhile.
+
+        An entry whose unique id is that of a battery it no longer has gives it up: it would be replaced by the new one.
+        """
+        for entry in self._other_entries():
+            if identifiers(entry.data) & identifiers(self._data):
+                raise AbortFlow("battery_already_configured")
+            if entry.unique_id is not None and entry.unique_id == self.unique_id:
+                self.hass.config_entries.async_update_entry(entry, unique_id=unique_id(entry.data))
 
     # --- confirming --------------------------------------------------------------------------------------------------
 
@@ -356,24 +352,25 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
                 "baudrate": str(report.baudrate),
                 "count": str(len(heard(report))),
                 "packs": rows(report),
+                "notes": self._notes(report),
                 "answers": str(report.answers),
                 "damaged": str(report.damaged),
                 "titles": ", ".join(entry.title for entry in self._entries_with_same_battery()),
             },
         )
 
+    def _notes(self, report: ScanReport) -> str:
+        """What the table does not say by itself."""
+        unread, unfit = unidentified(report, self._data)
+        modules = report.bank.modules if report.bank is not None else None
+        notes = {"serial_unread": unread, "serial_unfit": unfit, "modules": modules}
+        return "\n\n".join(self._text("note", note).format(packs=packs) for note, packs in notes.items() if packs)
+
     def _model_schema(self) -> vol.Schema:
         models = models_for(self._data)
         if not models:
             return vol.Schema({})
-        options = [SelectOptionDict(value=name, label=label) for name, label in models.items()]
-        schema = vol.Schema(
-            {
-                vol.Optional(CONF_MODEL): SelectSelector(
-                    SelectSelectorConfig(options=options, mode=SelectSelectorMode.DROPDOWN)
-                )
-            }
-        )
+        schema = vol.Schema({vol.Optional(CONF_MODEL): model_selector(models)})
         reported = reported_model(self._data)
         suggested = {CONF_MODEL: reported.name} if reported is not None and reported.name in models else {}
         return self.add_suggested_values_to_schema(schema, suggested)
@@ -401,7 +398,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         title = await connect.async_title(self.hass, self._device)
         # another flow may have added this port or battery while this form stood open
         await self._async_abort_if_taken(self._device)
-        self._abort_if_unique_id_configured(error="battery_already_configured")
+        self._abort_if_battery_is_known()
         return self.async_create_entry(title=title, data=self._data | user_input)
 
     # --- reconfiguring -----------------------------------------------------------------------------------------------
@@ -411,7 +408,8 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         if is_another_battery(entry.data, self._data):
             return self.async_abort(reason="another_battery", description_placeholders={"title": entry.title})
         self._paused = False
-        return self.async_update_reload_and_abort(entry, data_updates=merged(entry.data, self._data))
+        data = merged(entry.data, self._data)
+        return self.async_update_reload_and_abort(entry, unique_id=unique_id(data), data_updates=data)
 
     @callback
     def _abort_if_entry_removed(self) -> None:
@@ -420,18 +418,21 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         if entry_id is not None and self.hass.config_entries.async_get_entry(entry_id) is None:
             raise AbortFlow("entry_removed")
 
-    async def _async_pause_entry(self, device: str) -> None:
-        """Unload the entry being reconfigured when the port to be scanned is its own."""
+    async def _async_pause_entry(self) -> bool:
+        """Unload the entry being reconfigured; whether it can be relied on to keep off the line.
+
+        Another port may lead to the same line, by another name of the gateway or a second adapter.
+        """
         if self.source != SOURCE_RECONFIGURE:
-            return
+            return True
+        self._abort_if_entry_removed()
         entry = self._get_reconfigure_entry()
-        if await connect.async_entry_at(self.hass, device, [entry]) is None:
-            return
         async with entry.setup_lock:
             pass  # after a failed attempt it may still be on its way up, with the port open
         if entry.state in {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}:
             self._paused = True
-            await self.hass.config_entries.async_unload(entry.entry_id)
+            self._paused = await self.hass.config_entries.async_unload(entry.entry_id)
+        return entry.state.recoverable
 
     @callback
     def _resume_entry(self) -> None:
@@ -451,36 +452,3 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
             return
         # Home Assistant has cancelled the scan; the port is free only when that has let go of it
         self._scan_task.add_done_callback(lambda _: self._resume_entry())
-
-
-def _percent(least: int, most: int) -> NumberSelector:
-    return NumberSelector(
-        NumberSelectorConfig(min=least, max=most, step=1, unit_of_measurement="%", mode=NumberSelectorMode.BOX)
-    )
-
-
-_OPTIONS = vol.Schema(
-    {
-        vol.Optional(CONF_INTERVAL): NumberSelector(
-            NumberSelectorConfig(
-                min=MIN_INTERVAL, max=MAX_INTERVAL, step=1, unit_of_measurement="s", mode=NumberSelectorMode.BOX
-            )
-        ),
-        vol.Optional(CONF_LOW_BATTERY): _percent(1, 90),
-        vol.Required(CONF_SOC_FLOOR, default=DEFAULT_SOC_FLOOR): _percent(0, 90),
-        vol.Required(CONF_INVERT_CURRENT, default=False): BooleanSelector(),
-    }
-)
-
-
-class LfpBatteryOptionsFlow(OptionsFlowWithReload):
-    """What can be set at any time without asking the battery."""
-
-    async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show and take all options."""
-        if user_input is not None:
-            whole = {key: int(value) if isinstance(value, float) else value for key, value in user_input.items()}
-            return self.async_create_entry(data=whole)
-        return self.async_show_form(
-            step_id="init", data_schema=self.add_suggested_values_to_schema(_OPTIONS, self.config_entry.options)
-        )

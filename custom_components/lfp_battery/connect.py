@@ -24,10 +24,13 @@ from .bms.protocols import POLLED
 from .bms.transports import ByteTransport
 from .bms.transports.serial import SerialTransport, check_url
 from .const import CONF_ADDRESSES, CONF_BAUDRATE
-from .findings import limits
 from .settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
+
+# Names that udev makes up from what the adapter says of itself.
+_ADAPTER_NAMES = "/dev/serial/"
+_NAMELESS = "serial port"  # such a name that leads nowhere
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +55,15 @@ def open_line(hass: HomeAssistant, url: str) -> Callable[[int], ByteTransport]:
 @callback
 def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListener) -> BatteryClient:
     """Make the client of an entry, at the port where its adapter is now; nothing is opened yet."""
+    settings = Settings.of(entry.data, entry.options)
     return PolledClient(
         open_line(hass, _follow_adapter(hass, entry))(entry.data[CONF_BAUDRATE]),
         POLLED[entry.data[CONF_PROTOCOL]],
         clock=clock(hass),
         listener=listener,
         addresses=entry.data[CONF_ADDRESSES],
-        interval=Settings.of(entry.data, entry.options).interval,
-        limits=limits(entry.data),
+        interval=settings.interval,
+        limits=settings.limits,
     )
 
 
@@ -147,12 +151,28 @@ async def async_holder(hass: HomeAssistant, device: str, *, but: str | None = No
     return min(holders, key=lambda holder: not holder.active, default=None)
 
 
+def _short_name(device: str) -> str:
+    """A port in a word; never a name below /dev/serial, which holds the adapter's serial number. Resolves links."""
+    if "://" in device:
+        parts = urlsplit(device)
+        return parts.netloc.rpartition("@")[2] or parts.scheme
+    if not device.startswith(_ADAPTER_NAMES):
+        return Path(device).name
+    real = str(Path(device).resolve())
+    return _NAMELESS if real.startswith(_ADAPTER_NAMES) else Path(real).name
+
+
+async def async_short_name(hass: HomeAssistant, device: str) -> str:
+    """A port in a word, fit for titles and the log: ttyUSB0, or host and port of a gateway."""
+    return await hass.async_add_executor_job(_short_name, device)
+
+
 async def async_title(hass: HomeAssistant, device: str) -> str:
-    """What a person would call a port: its adapter's description, else its address."""
+    """What a person would call a port: its adapter's description, else its short name."""
     ports = await _async_ports(hass)
     same = await hass.async_add_executor_job(_same_ports, device, [port.device for port in ports])
     found = (port.description for port, is_same in zip(ports, same, strict=True) if is_same)
-    return next((text for text in found if text), device)
+    return next((text for text in found if text), None) or await async_short_name(hass, device)
 
 
 async def _async_ports(hass: HomeAssistant) -> Sequence[usb.SerialDevice | usb.USBDevice]:

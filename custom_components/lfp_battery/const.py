@@ -12,7 +12,8 @@ CONF_ADDRESSES: Final = "addresses"
 CONF_PACKS: Final = "packs"  # str(address): a record as in identity.py
 CONF_BANK: Final = "bank"  # a record of what the bank says of itself
 
-# entry.options
+# entry.options; CONF_MODEL there goes before the one in entry.data
+NO_MODEL: Final = "none"  # as CONF_MODEL: none of the catalog
 CONF_INTERVAL: Final = "interval"  # s; absent: as fast as the line allows
 CONF_INVERT_CURRENT: Final = "invert_current"
 CONF_SOC_FLOOR: Final = "soc_floor"  # %

@@ -12,7 +12,7 @@ from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
 from .bms.catalog import FAMILIES, Family, Medium, Model, find_model
 from .bms.discovery import ScanReport
 from .bms.model import BatteryState, Identity
-from .bms.plausibility import Limits
+from .bms.protocols import POLLED
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACKS
 from .identity import Record, could_be_serial, records_of
 
@@ -48,13 +48,18 @@ def _figure(value: float | None, unit: str) -> str:
     return ABSENT if value is None else f"{value:.1f} {unit}"
 
 
+def _pack_number(report: ScanReport, address: int) -> str:
+    """What an owner calls the pack at this address."""
+    return POLLED[report.protocol].pack_number(address) if report.protocol and report.packs else ABSENT
+
+
 def rows(report: ScanReport) -> str:
-    """Rows of a Markdown table: address, model, serial number, cells, voltage, charge."""
+    """Rows of a Markdown table: pack and address, model, serial number, cells, voltage, charge."""
     lines = []
     for address, state, identity in heard(report):
         cells = identity.cells or len(state.cell_voltages or ())
         figures = (
-            str(address),
+            f"{_pack_number(report, address)} ({address})",
             plain(" ".join(filter(None, (identity.manufacturer, identity.model)))),
             plain(identity.serial),
             str(cells) if cells else ABSENT,
@@ -65,11 +70,24 @@ def rows(report: ScanReport) -> str:
     return "\n".join(lines)
 
 
+def unidentified(report: ScanReport, data: Mapping[str, Any]) -> tuple[str, str]:
+    """Numbers of the packs that go by their address, in words: no serial number was read, or one that tells nothing."""
+    by_address = [pack for pack in report.packs if data[CONF_PACKS][str(pack.address)].get("identifier") is None]
+    unread = [_pack_number(report, pack.address) for pack in by_address if pack.identity.serial is None]
+    unfit = [_pack_number(report, pack.address) for pack in by_address if pack.identity.serial is not None]
+    return ", ".join(unread), ", ".join(unfit)
+
+
 def records_in(data: Mapping[str, Any]) -> list[Record]:
     """All that an entry's data remembers of batteries."""
     bank = data.get(CONF_BANK)
     kept = [*data.get(CONF_PACKS, {}).values(), *([bank] if bank else [])]
     return [Record.from_mapping(record) for record in kept]
+
+
+def identifiers(data: Mapping[str, Any]) -> set[str]:
+    """Serial numbers by which an entry's batteries are known in the home."""
+    return {record.identifier for record in records_in(data) if record.identifier is not None}
 
 
 def serials(records: Iterable[Record]) -> set[str]:
@@ -98,25 +116,47 @@ def unique_id(data: Mapping[str, Any]) -> str | None:
 def is_another_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     """Whether what was found cannot be what is known, both as entry data.
 
-    Serial numbers decide where both sides have any; else there must be an address that both have.
+    Serial numbers decide where both sides have any; else there must be an address that both have. Where nothing is
+    known, anything will do.
     """
-    ours, theirs = serials(records_in(known)), serials(records_in(found))
+    remembered = records_in(known)
+    ours, theirs = serials(remembered), serials(records_in(found))
     if ours and theirs:
         return not ours & theirs
-    return not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES])
+    return bool(remembered) and not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES])
 
 
 def merged(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """What was known of the same battery, on the link where it was found now.
 
-    Who is who was decided when each pack was first seen, so records that exist stay as they are.
+    Who is who was decided when each pack was first seen, so records that exist stay as they are, but for their place.
     """
+    packs = _placed(known.get(CONF_PACKS, {}), found[CONF_PACKS])
     return {
         **found,
-        CONF_ADDRESSES: sorted({*known[CONF_ADDRESSES], *found[CONF_ADDRESSES]}),
-        CONF_PACKS: found[CONF_PACKS] | known.get(CONF_PACKS, {}),
+        CONF_ADDRESSES: sorted({*found[CONF_ADDRESSES], *(int(address) for address in packs)}),
+        CONF_PACKS: packs,
         **({CONF_BANK: known[CONF_BANK]} if CONF_BANK in known else {}),
     }
+
+
+def _placed(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Records of packs by address: each where its serial number answers now, the others where they were."""
+    packs = dict(known)
+    homes = {address: record["identifier"] for address, record in found.items() if record.get("identifier")}
+    for address, identifier in homes.items():
+        old = next((place for place, record in packs.items() if record.get("identifier") == identifier), None)
+        if old is not None and old != address:
+            record = packs.pop(old)
+            if address in packs:
+                packs[old] = packs[address]  # the two may have changed places
+            packs[address] = record
+    for address, record in found.items():
+        its_own = packs.get(address, {}).get("identifier")
+        # a pack that gives another serial number than the one that is known here has taken its place
+        if address not in packs or (its_own and homes.get(address, its_own) != its_own):
+            packs[address] = record
+    return packs
 
 
 def models_for(data: Mapping[str, Any]) -> dict[str, str]:
@@ -131,9 +171,9 @@ def models_for(data: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def chosen_model(data: Mapping[str, Any]) -> tuple[Family, Model] | None:
-    """The product that the person chose for an entry, with its family."""
-    name = data.get(CONF_MODEL)
+def chosen_model(data: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Family, Model] | None:
+    """The product that the person chose for an entry, last in its options, with its family."""
+    name = options.get(CONF_MODEL, data.get(CONF_MODEL))
     return next(((family, model) for family in FAMILIES for model in family.models if model.name == name), None)
 
 
@@ -141,10 +181,3 @@ def reported_model(data: Mapping[str, Any]) -> Model | None:
     """The product that all packs say they are."""
     models = [find_model(record.manufacturer, record.model) for record in records_in(data)]
     return models[0] if models and models.count(models[0]) == len(models) else None
-
-
-def limits(data: Mapping[str, Any]) -> Limits | None:
-    """What readings are held against: the manual of the model that was chosen, else of the one that was reported."""
-    if (chosen := chosen_model(data)) is not None:
-        return chosen[1].limits
-    return reported.limits if (reported := reported_model(data)) else None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from .bms.physics import Limits
 from .const import (
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
@@ -25,14 +26,15 @@ class Settings:
     soc_floor: float  # %
     low_battery: float  # %
     rating: Rating
+    limits: Limits | None  # what readings are held against
     manufacturer: str | None = None  # as chosen from the catalog
     model: str | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any], options: Mapping[str, Any]) -> Self:
         """Read an entry's data and options."""
-        family, chosen = chosen_model(data) or (None, None)
-        model = chosen or reported_model(data)
+        family, chosen = chosen_model(data, options) or (None, None)
+        model = chosen or reported_model(data)  # the manual of the model that was chosen, else of the reported one
         return cls(
             interval=options.get(CONF_INTERVAL),
             invert_current=options.get(CONF_INVERT_CURRENT, False),
@@ -41,6 +43,7 @@ class Settings:
                 CONF_LOW_BATTERY, DEFAULT_LOW_BATTERY if family is None or family.low_soc is None else family.low_soc
             ),
             rating=Rating(voltage=model.nominal_voltage, usable_energy=model.usable_energy) if model else Rating(),
+            limits=model.limits if model else None,
             manufacturer=family.manufacturer if family else None,
             model=chosen.name if chosen else None,
         )
