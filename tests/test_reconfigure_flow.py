@@ -63,7 +63,7 @@ async def test_the_form_shows_where_the_battery_is_now(hass: HomeAssistant, line
     """The port is filled in; the speed is found by itself unless one is chosen."""
     line.plug()
     entry = await line.add()
-    form = await hass.config_entries.flow.async_init(
+    form: Any = await hass.config_entries.flow.async_init(
         entry.domain, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
     )
     fields = {str(name): name for name in form["data_schema"].schema}
