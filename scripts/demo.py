@@ -208,7 +208,10 @@ async def run(arguments: argparse.Namespace, progress: Progress) -> None:
                 with progress.phase("values", f"Waiting until the entities of {title} hold what the packs sent"):
                     packs = await wait_for_values(api, speaker)
                 if not arguments.once:
-                    progress.say(f"Ready: {home.url}, user {USER}, password {PASSWORD}. Ctrl-C stops everything.")
+                    progress.say(
+                        f"Ready: {home.url}/config/integrations/integration/lfp_battery, user {USER}, password {PASSWORD}. "
+                        "Ctrl-C stops everything."
+                    )
                     await process.wait()
                     raise HomeError(f"Home Assistant ended by itself, code {process.returncode}:\n{home.last_words()}")
             finally:
@@ -246,16 +249,10 @@ async def run_until_told(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     """Run from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/demo",
-        description="A simulated bank and a real Home Assistant with this integration set up for it, until Ctrl-C.",
-    )
-    parser.add_argument(
-        "--once",
-        action="store_true",
-        help="stop when the entities hold what the packs sent; print them as JSON with the seconds each phase took",
-    )
-    parser.add_argument("--port", type=int, default=8123, help="of Home Assistant on this machine (default 8123)")
+    # scripts/demo has looked at them already, and has the help
+    parser = argparse.ArgumentParser(prog="scripts/demo", add_help=False)
+    parser.add_argument("--once", action="store_true")
+    parser.add_argument("--port", type=int, default=8123)
     arguments = parser.parse_args()
 
     DEMO.mkdir(exist_ok=True)

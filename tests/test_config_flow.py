@@ -564,14 +564,20 @@ async def test_a_busy_port_is_put_down_to_whoever_is_set_up_on_it(hass: HomeAssi
     assert result["description_placeholders"]["owner"] == "Inverters on the roof"
 
 
-async def test_two_dialogs_do_not_scan_one_port(line: FlowLine) -> None:
-    """The second one ends, and the first goes on."""
+@pytest.mark.parametrize("finished", [False, True])
+async def test_a_new_dialog_replaces_one_that_was_left_behind(
+    hass: HomeAssistant, line: FlowLine, finished: bool
+) -> None:
+    """A page that was loaded anew leaves a flow that nobody can see or close; it must not hold the port."""
     line.plug()
     first = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
-    second = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
-    assert second["type"] is FlowResultType.ABORT
-    assert second["reason"] == "already_in_progress"
-    assert (await line.scanned(first))["step_id"] == "confirm"
+    if finished:
+        await line.scanned(first)
+    second = await line.scanned(await line.submit(await line.open_form(), {CONF_DEVICE: PORT}))
+    assert second["step_id"] == "confirm"
+    assert [flow["flow_id"] for flow in hass.config_entries.flow.async_progress()] == [second["flow_id"]]
+    again = await line.scanned(await line.submit(await line.open_form(), {CONF_DEVICE: PORT}))
+    assert again["step_id"] == "confirm"
 
 
 async def test_a_port_set_up_while_the_report_stood_open_is_not_added_again(

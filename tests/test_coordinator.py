@@ -4,6 +4,7 @@ from dataclasses import replace
 import logging
 
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
@@ -195,7 +196,8 @@ async def test_another_battery_at_the_same_address_is_a_new_device(hass: HomeAss
     assert old_soc.state == "unavailable"
     assert home.entry.data[CONF_PACKS]["3"]["identifier"] == "PPTOTHER00000003"
     assert await remove(hass, home.entry, old)
-    assert not await remove(hass, home.entry, new)
+    with pytest.raises(HomeAssistantError):
+        await remove(hass, home.entry, new)
 
 
 async def test_a_battery_that_another_entry_knows_is_known_by_its_address_here(hass: HomeAssistant, home: Home) -> None:
@@ -347,7 +349,8 @@ async def test_a_disabled_pack_that_answered_when_last_asked_cannot_be_removed(h
     device = home.device(3)
     dr.async_get(hass).async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
     await home.wait(120)
-    assert not await remove(hass, home.entry, device)
+    with pytest.raises(HomeAssistantError):
+        await remove(hass, home.entry, device)
     dr.async_get(hass).async_update_device(device.id, disabled_by=None)
     home.bank.remove(3)
     await home.wait(5 * CYCLE)

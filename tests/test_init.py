@@ -5,6 +5,7 @@ import threading
 
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 import pytest
 
@@ -128,8 +129,13 @@ async def test_a_pack_that_answers_cannot_be_removed(hass: HomeAssistant, home: 
     """Nor can the bank; a silent pack can, and is forgotten."""
     home.plug(3)
     await home.start()
-    assert not await remove(hass, home.entry, home.device(3))
-    assert not await remove(hass, home.entry, home.bank_device())
+    with pytest.raises(HomeAssistantError) as caught:
+        await remove(hass, home.entry, home.device(3))
+    assert caught.value.translation_key == "pack_answers"
+    assert caught.value.translation_placeholders == {"name": home.device(3).name}
+    with pytest.raises(HomeAssistantError) as caught:
+        await remove(hass, home.entry, home.bank_device())
+    assert caught.value.translation_key == "bank_stays"
     device = home.device(3)
     home.bank.remove(3)
     await home.wait(5 * CYCLE)

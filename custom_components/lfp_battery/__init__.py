@@ -3,7 +3,7 @@
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady
+from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 
 from . import connect
@@ -41,12 +41,18 @@ async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: LfpConfigEntry, device: dr.AnyDeviceEntry
 ) -> bool:
-    """Forget a pack that is gone; one that still answers stays, and so does the bank."""
+    """Forget a pack that is gone; one that still answers stays, and so does the bank.
+
+    Refusing by exception is what lets the person read why.
+    """
     identifiers = {identifier for domain, identifier in device.identifiers if domain == DOMAIN}
+    name = device.name_by_user or device.name or ""
     if entry.entry_id in identifiers:
-        return False
+        raise _refusal("bank_stays", name)
     if entry.state is ConfigEntryState.LOADED:
-        return entry.runtime_data.async_forget(identifiers)
+        if not entry.runtime_data.async_forget(identifiers):
+            raise _refusal("pack_answers", name)
+        return True
     packs = {
         address: record
         for address, record in entry.data.get(CONF_PACKS, {}).items()
@@ -58,3 +64,7 @@ async def async_remove_config_entry_device(
     kept = {CONF_PACKS: packs, CONF_ADDRESSES: addresses or entry.data[CONF_ADDRESSES]}
     async_keep(hass, entry, {**entry.data, **kept})
     return True
+
+
+def _refusal(key: str, name: str) -> HomeAssistantError:
+    return HomeAssistantError(translation_domain=DOMAIN, translation_key=key, translation_placeholders={"name": name})

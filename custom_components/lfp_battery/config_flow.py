@@ -6,14 +6,15 @@ the other end to bms/discovery.py.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 import logging
-from typing import Any, Self, override
+from typing import Any, override
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState, ConfigFlow, ConfigFlowResult
 from homeassistant.const import CONF_DEVICE, CONF_MODEL
-from homeassistant.core import DOMAIN as HOMEASSISTANT_DOMAIN, callback
-from homeassistant.data_entry_flow import AbortFlow
+from homeassistant.core import callback
+from homeassistant.data_entry_flow import AbortFlow, UnknownFlow
 from homeassistant.helpers.selector import (
     SelectOptionDict,
     SelectSelector,
@@ -22,6 +23,7 @@ from homeassistant.helpers.selector import (
     SerialPortSelector,
 )
 from homeassistant.helpers.translation import async_get_translations
+from homeassistant.util.hass_dict import HassKey
 import voluptuous as vol
 
 from . import connect
@@ -96,6 +98,11 @@ class _Failure:
     placeholders: Mapping[str, str] = field(default_factory=dict)
 
 
+# The dialogs that are busy with a port, by its stable name.
+_BUSY: HassKey[dict[str, LfpBatteryConfigFlow]] = HassKey(f"{DOMAIN}_busy_ports")
+_RELEASE = 5.0  # s, for a scan that was cancelled to let go of its port
+
+
 class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     """Choose a port, scan it, confirm what was found."""
 
@@ -124,10 +131,19 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         """Get the options flow of an entry."""
         return LfpBatteryOptionsFlow()
 
-    @override
-    def is_matching(self, other_flow: Self) -> bool:
-        """Whether another flow is busy with the same port."""
-        return self._device is not None and self._device == other_flow._device
+    async def _async_replace_other(self, device: str) -> None:
+        """End whatever dialog is busy with this port: one that a reloaded page left behind is to be found nowhere."""
+        busy = self.hass.data.setdefault(_BUSY, {})
+        if (other := busy.get(device)) is not None and other is not self:
+            with suppress(UnknownFlow):
+                self.hass.config_entries.flow.async_abort(other.flow_id)
+            await other.async_let_go()
+        busy[device] = self
+
+    async def async_let_go(self) -> None:
+        """Wait until a scan that was cancelled has closed its port."""
+        if self._scan_task is not None:
+            await asyncio.wait((self._scan_task,), timeout=_RELEASE)
 
     # --- choosing the port -------------------------------------------------------------------------------------------
 
@@ -182,8 +198,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         device = await connect.async_stable_path(self.hass, typed)
         await self._async_abort_if_taken(device)
         self._device = device
-        if self.hass.config_entries.flow.async_has_matching_flow(self):
-            return self.async_abort(reason="already_in_progress", translation_domain=HOMEASSISTANT_DOMAIN)
+        await self._async_replace_other(device)
         holder = await self._async_holder(device)
         if holder is not None and holder.active and holder.entry_id is not None:
             # a second master corrupts the bus, and a gateway would let it in
@@ -447,6 +462,9 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
     def async_remove(self) -> None:
         """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
         self._removed = True
+        busy = self.hass.data.get(_BUSY, {})
+        if self._device is not None and busy.get(self._device) is self:
+            del busy[self._device]
         if self._scan_task is None:
             self._resume_entry()
             return
