@@ -111,7 +111,7 @@ class LfpEnergySensor(LfpSensor, RestoreSensor):
                 self._total.counted(counter)
         else:
             self._total.metered(getattr(unit.meter, description.meter))
-        value = self._total.value
+        value = None if self._total.value is None else round(self._total.value, 3)  # to the Wh
         if not differs(self._attr_native_value, value, description.change):
             return False
         self._attr_native_value = value
