@@ -7,11 +7,8 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 import sys
 import time
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.clock import Clock, DrivenClock, SystemClock
