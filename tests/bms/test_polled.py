@@ -422,6 +422,11 @@ async def test_while_somebody_else_asks_nothing_is_sent(make_rig: MakeRig, perio
     assert rig.bus.bytes_received == before
     assert not rig.told.last(2).online
     assert int(str(rig.client.diagnostics()["foreign_questions"])) > 100
+    waiting = asyncio.create_task(rig.client.read(2))
+    await rig.clock.advance(5.0)
+    with pytest.raises(LinkError):
+        waiting.result()
+    assert rig.bus.bytes_received == before
     master.stop()
     await rig.clock.advance(20.0)
     assert rig.told.last(2).online
@@ -429,6 +434,16 @@ async def test_while_somebody_else_asks_nothing_is_sent(make_rig: MakeRig, perio
     state = rig.told.last(2).state
     assert state is not None
     assert state.alarms is not None
+
+
+async def test_a_question_that_is_heard_between_two_cycles_is_enough(make_rig: MakeRig) -> None:
+    """Nobody has to collide with us to be noticed."""
+    rig = await make_rig(9.0, packs=1)
+    master = rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=1.0))
+    before = rig.bus.bytes_received
+    await rig.clock.advance(60.0)
+    master.stop()
+    assert rig.bus.bytes_received == before
 
 
 async def test_the_first_byte_waits_for_two_seconds_of_silence(make_rig: MakeRig) -> None:

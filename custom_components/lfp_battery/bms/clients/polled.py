@@ -6,6 +6,7 @@ Owns the link and the round over the packs; knows neither what the bytes mean no
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from itertools import count
 import logging
 from typing import Any
 
@@ -83,6 +84,7 @@ class PolledClient:
         self._silent_since = 0.0
         self._foreign = 0  # questions of somebody else
         self._keep_silent = False
+        self._overheard = protocol.splitter()
         self._look_at = 0
         self._looked = clock.monotonic()
         self._down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
@@ -163,7 +165,7 @@ class PolledClient:
 
     async def _open(self) -> None:
         """Open the line, trying for as long as it takes."""
-        for attempt in range(1_000_000_000):
+        for attempt in count():
             try:
                 await self._transport.open()
             except LinkError as err:
@@ -201,25 +203,28 @@ class PolledClient:
         """Send nothing before the line has been quiet, nor while somebody else asks on it."""
         now = started = self._clock.monotonic()
         quiet, patience = now + _QUIET, now + _NOISE
-        splitter = self._protocol.splitter()
-        silenced = False
         while (left := min(quiet, patience) - now) > 0:
             data = await self._transport.receive(left)
             now = self._clock.monotonic()
             if not data:
                 continue
-            self._unasked += len(data)
             quiet = now + _QUIET
-            if questions := sum(self._protocol.is_request(frame) for frame in splitter.feed(data)):
-                self._foreign += questions
+            if self._overhear(data):
                 patience = now + _NOISE
-            if not silenced and now - started > _SILENCED:
-                silenced = True
+            if now - started > _SILENCED:
                 self._give_up()
         self._keep_silent = False
 
+    def _overhear(self, data: bytes) -> bool:
+        """Take in bytes that nobody here asked for; whether somebody else asks a question with them."""
+        self._unasked += len(data)
+        questions = sum(self._protocol.is_request(frame) for frame in self._overheard.feed(data))
+        self._foreign += questions
+        return questions > 0
+
     def _give_up(self) -> None:
-        """Nothing was read for too long: every unit is silent."""
+        """Nothing may be read for too long: every unit is silent, and nobody waits any longer."""
+        self._fail_urgent(LinkError(LinkProblem.BUSY, "another master asks on this line"))
         for pack in list(self._packs.values()):
             if pack.online:
                 pack.lost()
@@ -252,8 +257,6 @@ class PolledClient:
             await self._poll_bank()
             (answered if self._bank.online else silent).add(self._bank.address)
         for address in list(self._packs):
-            if self._keep_silent:
-                await self._listen_first()
             await self._serve_urgent()
             # the list may have changed while we waited for the line
             if (pack := self._packs.get(address)) is None or address in self._skipped:
@@ -284,7 +287,8 @@ class PolledClient:
             await self._first_of(self._listen(left if self._polling else 60.0), self._wake.wait())
 
     async def _listen(self, seconds: float) -> None:
-        self._unasked += len(await self._transport.receive(seconds))
+        if self._overhear(await self._transport.receive(seconds)):
+            self._keep_silent = True
 
     @staticmethod
     async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
@@ -329,6 +333,8 @@ class PolledClient:
         self, unit: Unit[StateT], polls: list[Poll], fragment: Callable[[Decoded], StateT | None]
     ) -> bool:
         """Ask the questions that are due and publish what they bring; whether the unit answered the essential one."""
+        if self._keep_silent:
+            await self._listen_first()
         for poll in polls:
             if not await self._ask(unit, poll, fragment) and poll.essential:
                 unit.silent(self._clock.monotonic())
@@ -452,6 +458,8 @@ class PolledClient:
         # a bank that fills its interval is asked all the same, only later
         if until - now < self._protocol.timing.first_byte and now - self._looked < 5 * _LOOK_FOR_NEW:
             return
+        if self._keep_silent:
+            await self._listen_first()
         self._looked = now
         self._look_at = (self._look_at + 1) % len(candidates)
         pack = self._new_pack(candidates[self._look_at])

@@ -162,6 +162,7 @@ class SerialTransport:
                 self._transport, _ = await create_serial_connection(
                     loop, lambda: receiver, self._url, baudrate=self._baudrate, exclusive=True
                 )
+        # not only OSError: a proxied port raises the types of its own client, and all of them end here
         except Exception as err:
             raise _translate(err, LinkProblem.FAILED) from err
         self._receiver = receiver
@@ -184,7 +185,7 @@ class SerialTransport:
             raise await self._fail(self._receiver.lost or LinkError(LinkProblem.LOST))
         try:
             transport.write(data)
-        except Exception as err:
+        except Exception as err:  # as in `open`
             raise await self._fail(_translate(err, LinkProblem.LOST)) from err
 
     async def receive(self, timeout: float) -> bytes:
