@@ -268,7 +268,7 @@ class LfpBatteryConfigFlow(ConfigFlow, domain=DOMAIN):
         except LinkError as err:
             _LOGGER.debug("Scan of %s: %s", device, err)
             await self._async_judge_error(err.problem, device)
-        except Exception:
+        except Exception:  # a fault of ours must not leave the person before a bar that stands still
             _LOGGER.exception("Scan of %s failed", await connect.async_short_name(self.hass, device))
             self._failed("unknown")
         else:

@@ -226,3 +226,16 @@ class CycleReport:
     seconds: float
     answered: frozenset[int]
     silent: frozenset[int]
+
+
+def charge_share(remaining: float, full: float) -> float | None:
+    """State of charge in % out of two capacities in Ah; None where nothing can be full.
+
+    The count may run a little past full at the end of a charge; a percentage may not.
+    """
+    return min(100.0, 100.0 * remaining / full) if full > 0 else None
+
+
+def power_of(voltage: float | None, current: float | None) -> float | None:
+    """Power in W, positive while charging; None where one of the two is not known."""
+    return None if voltage is None or current is None else voltage * current

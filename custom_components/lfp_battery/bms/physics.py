@@ -13,7 +13,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Any, NamedTuple
 
-from .model import BankState, BatteryState
+from .model import BankState, BatteryState, charge_share, power_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,15 +160,6 @@ read_bank: Callable[[BatteryState], tuple[Any, ...]] = attrgetter(*PACK_FIELDS, 
 # --- what is computed from what -------------------------------------------------------------------------------------
 
 
-def _share(remaining: float, full: float) -> float | None:
-    # counting may overshoot a little at the end of a charge; a percentage may not
-    return min(100.0, 100.0 * remaining / full) if full > 0 else None
-
-
-def _product(voltage: float, current: float) -> float:
-    return voltage * current
-
-
 def _lowest(values: tuple[float | None, ...]) -> float | None:
     return min((value for value in values if value is not None), default=None)
 
@@ -178,8 +169,8 @@ def _highest(values: tuple[float | None, ...]) -> float | None:
 
 
 DERIVED: Mapping[str, tuple[tuple[str, ...], Callable[..., float | None]]] = {
-    "soc": (("remaining_capacity", "full_capacity"), _share),
-    "power": (("voltage", "current"), _product),
+    "soc": (("remaining_capacity", "full_capacity"), charge_share),
+    "power": (("voltage", "current"), power_of),
     "cell_voltage_min": (("cell_voltages",), _lowest),
     "cell_voltage_max": (("cell_voltages",), _highest),
     "cell_temperature_min": (("cell_temperatures",), _lowest),

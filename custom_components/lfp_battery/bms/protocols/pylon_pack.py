@@ -9,7 +9,7 @@ from struct import Struct
 from typing import Final
 
 from ..errors import FrameError
-from ..model import Alarm, Condition, Identity, Mode, PackState, Severity
+from ..model import Alarm, Condition, Identity, Mode, PackState, Severity, charge_share, power_of
 from .base import Decoded
 from .pylon_dialects import PACE, SEPLOS
 
@@ -163,9 +163,8 @@ def _analog_record(info: bytes, at: int, address: int, note: dict[str, object]) 
     remaining_capacity = None if remaining == blank else remaining / 1000
     full_capacity = None if full == blank else full / 1000
     soc = None
-    if remaining_capacity is not None and full_capacity:
-        # the count may run a little past full at the end of a charge; a percentage may not
-        soc = min(100.0, 100.0 * remaining_capacity / full_capacity)
+    if remaining_capacity is not None and full_capacity is not None:
+        soc = charge_share(remaining_capacity, full_capacity)
     if soc is None:
         derived = _ONLY_POWER if voltage is not None else frozenset()
     else:
@@ -174,7 +173,7 @@ def _analog_record(info: bytes, at: int, address: int, note: dict[str, object]) 
         address=address,
         voltage=voltage,
         current=current,
-        power=None if voltage is None else voltage * current,
+        power=power_of(voltage, current),
         soc=soc,
         remaining_capacity=remaining_capacity,
         full_capacity=full_capacity,

@@ -8,7 +8,7 @@ from struct import Struct
 from typing import Final
 
 from ..errors import FrameError
-from ..model import Alarm, BankState, Condition, Identity, Severity
+from ..model import Alarm, BankState, Condition, Identity, Severity, power_of
 from .base import Decoded
 from .pylon_pack import BLANK_BYTE, BLANK_WORD, celsius, current_limit, text, version, word
 
@@ -71,7 +71,7 @@ def analog(info: bytes, address: int, value: int | None) -> Decoded:
             _PLACES, (warmth[0:5], warmth[5:10], warmth[10:15]), strict=True
         )
     }
-    power = None if voltage is None or current is None else voltage * current
+    power = power_of(voltage, current)
     bank = BankState(
         voltage=voltage,
         current=current,
