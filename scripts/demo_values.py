@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from tests.simulator.pylon import Sent
+from tests.simulator.ledger import Sent
 
 type Values = Mapping[str, Any]
 

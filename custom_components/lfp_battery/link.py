@@ -257,6 +257,10 @@ class LfpLink:
             unit.async_link_changed(error)
         self._update_bank()
 
+    @callback
+    def other_master(self) -> None:
+        """See `ClientListener`."""
+
     def _log_presence(self, unit: LfpUnit, online: bool) -> None:
         """Say once that a unit went or came; not for a link's loss and return, which has its own line."""
         if unit.online == online or (online and not unit.silent):

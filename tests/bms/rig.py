@@ -23,6 +23,7 @@ class Told:
     banks: list[tuple[float, PollReport[BankState]]] = field(default_factory=list)
     cycles: list[CycleReport] = field(default_factory=list)
     links: list[tuple[float, LinkError | None]] = field(default_factory=list)
+    other_masters: int = 0
 
     def pack_polled(self, report: PollReport[PackState]) -> None:
         """See `ClientListener`."""
@@ -39,6 +40,10 @@ class Told:
     def link_changed(self, error: LinkError | None) -> None:
         """See `ClientListener`."""
         self.links.append((self.clock.monotonic(), error))
+
+    def other_master(self) -> None:
+        """See `ClientListener`."""
+        self.other_masters += 1
 
     def last(self, address: int) -> PollReport[PackState]:
         """The newest report of a pack."""

@@ -63,15 +63,16 @@ class Steady:
         return Demand(self.rate, self.ambient)
 
 
-def make_packs(count: int, spec: PackSpec | None = None, *, group: int = 0) -> dict[int, SimPack]:
-    """`count` packs of one group by address, alike but not the same."""
-    if not 1 <= count <= PACKS_PER_GROUP:
-        raise ValueError(f"a group has 1 to {PACKS_PER_GROUP} packs, not {count}")
+def make_packs(count: int, spec: PackSpec | None = None, *, group: int = 0, first: int = _FIRST) -> dict[int, SimPack]:
+    """`count` packs of one group by address, from `first` on, alike but not the same."""
+    most = PACKS_PER_GROUP if first == _FIRST else _GROUP
+    if not 1 <= count <= most:
+        raise ValueError(f"a group has 1 to {most} packs, not {count}")
     base = spec or PackSpec()
     packs = {}
     for number in range(count):
         seed = base.seed + number + 100 * group
-        address = _FIRST + number + _GROUP * group
+        address = first + number + _GROUP * group
         packs[address] = SimPack(
             replace(
                 base,

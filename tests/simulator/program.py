@@ -125,7 +125,7 @@ def report(speaker: PylonSpeaker) -> dict[str, object]:
         whose: [
             {
                 "time": sent.time,
-                "command": f"{sent.command:02X}",
+                "command": sent.command if isinstance(sent.command, str) else f"{sent.command:02X}",
                 "values": {name: _plain(value) for name, value in sent.values.items()},
             }
             for sent in history

@@ -4,9 +4,7 @@ It shares no code with the integration's codec, so that one misreading cannot hi
 those of pylon-rs485.md; 12 says what each profile does.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from enum import StrEnum
 import struct
 from typing import Final
@@ -14,6 +12,7 @@ from typing import Final
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 
 from .bank import SimBank
+from .ledger import Ledger
 from .pack import SimPack
 from .pylon_system import COLD, HOT, SYSTEM_COMMANDS
 from .pylon_wire import WITH_ADDRESS, Answer, celsius, checksum, encode, kelvin, request, word
@@ -24,7 +23,6 @@ _EOI: Final = 0x0D
 _HEX: Final = frozenset(b"0123456789ABCDEFabcdef")
 _LONGEST: Final = 4200  # section 8
 _GROUP_ASKED: Final = 0xFF
-_KEPT: Final = 64  # answers remembered per address
 
 RTN_OK: Final = 0x00
 RTN_CHECKSUM: Final = 0x02
@@ -52,15 +50,6 @@ _COMMANDS: Final[dict[Profile, frozenset[int]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """One answer as it went out: values by the model's field names, rounded as the wire rounds them."""
-
-    time: float  # Clock.monotonic() at the first byte
-    command: int
-    values: Mapping[str, object]
-
-
 # condition with protection -> bits of 0x44 status 1 (section 6.2)
 _STATUS1: Final = {
     Condition.PACK_UNDERVOLTAGE: 0x80,
@@ -73,7 +62,7 @@ _STATUS1: Final = {
 }
 
 
-class PylonSpeaker:
+class PylonSpeaker(Ledger):
     """Answers for every pack of a bank; implements `Speaker`."""
 
     def __init__(
@@ -96,8 +85,7 @@ class PylonSpeaker:
         self.lenient = lenient
         self.version = version
         self.answer_as = answer_as
-        self.sent: dict[int, deque[Sent]] = {}  # by pack address
-        self.sent_bank: deque[Sent] = deque(maxlen=_KEPT)  # 60-63
+        super().__init__()
         self.forbidden: list[bytes] = []  # requests that would have changed something
         self.malformed = 0
         self._buffer = bytearray()
@@ -113,18 +101,6 @@ class PylonSpeaker:
             0x96: self._firmware,
         }
         self._pack_commands = pack_commands
-
-    def latest(self, address: int | None) -> dict[str, object]:
-        """What was last sent of every field by this pack (None: by the system commands)."""
-        merged: dict[str, object] = {}
-        for sent in self.sent_bank if address is None else self.sent.get(address, ()):
-            merged.update(sent.values)
-        return merged
-
-    def was_sent(self, address: int | None, name: str, value: object, *, since: float = 0.0) -> bool:
-        """Whether a field went out with exactly this value at or after `since`, among the recent answers."""
-        history = self.sent_bank if address is None else self.sent.get(address, ())
-        return any(s.time >= since and name in s.values and s.values[name] == value for s in history)
 
     def reset(self) -> None:
         """See `Speaker`."""
@@ -244,17 +220,9 @@ class PylonSpeaker:
     def _reply(self, shown: int, address: int, command: int, frame: bytes, answer: Answer) -> Reply:
         info, values = answer
 
-        def on_wire(now: float) -> None:
-            for whose, fields in values.items():
-                if whose is None:
-                    history = self.sent_bank
-                elif (found := self.sent.get(whose)) is not None:
-                    history = found
-                else:
-                    history = self.sent[whose] = deque(maxlen=_KEPT)
-                history.append(Sent(now, command, fields))
-
-        return Reply(encode(shown, RTN_OK, info, version=self.version), None, address, frame, on_wire)
+        return Reply(
+            encode(shown, RTN_OK, info, version=self.version), None, address, frame, self.noting(command, values)
+        )
 
     def _refusal(self, address: int, code: int, frame: bytes) -> Reply:
         return Reply(encode(address, code, version=self.version), None, address, frame)

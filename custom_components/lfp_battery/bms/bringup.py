@@ -247,6 +247,11 @@ class _Printer:
         """See `ClientListener`."""
         _print(kind="link", problem=error.problem.value if error else None)
 
+    def other_master(self) -> None:
+        """See `ClientListener`."""
+        _say("somebody else asks on this line: nothing is sent any more")
+        self.done.set()
+
 
 type _Wrap = Callable[[ByteTransport], ByteTransport]
 

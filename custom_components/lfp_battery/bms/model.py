@@ -217,6 +217,7 @@ class PollReport[StateT: BatteryState]:
     received: float | None = None  # Clock.monotonic() of the last answer
     held_back: Mapping[str, str] = field(default_factory=dict)  # field: reason
     counters: LinkCounters = LinkCounters()
+    conflict: bool = False  # two packs answer at this address; then nothing of either is shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,9 @@ class ClientListener(Protocol):
     def link_changed(self, error: LinkError | None) -> None:
         """The link went away (once, with the reason) or is back (None)."""
 
+    def other_master(self) -> None:
+        """Somebody else asks on this line: from now on this client sends nothing any more (said once)."""
+
 
 class BatteryClient(Protocol):
     """One link and the packs behind it."""

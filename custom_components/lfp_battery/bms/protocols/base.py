@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import ClassVar, Protocol
 
+from ..errors import FrameError, RefusedError
 from ..model import BankState, Condition, Identity, PackState
 
 
@@ -53,6 +54,10 @@ class Poll:
     essential: bool = False  # a pack that does not answer this one is silent
     master_only: bool = False  # answered by the first pack of a group, for all of them
     private: bool = False  # the answer holds a serial number: kept out of diagnostics
+    shared: bool = False  # one answer speaks for every pack behind the line: asked once a round, whoever it is for
+    # Asked in its place by a battery that refuses it, or answers others but never this one (smaller reads of the same);
+    # the first of them is essential where this one is.
+    fallback: tuple[Poll, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +67,16 @@ class Probe:
     name: str
     address: int
     request: bytes
+    wait: float | None = None  # s of silence that mean "nobody here"; None: the protocol's `first_byte`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """How a battery is called that has fallen back to another speed: once a connection, when `rouse` got no answer."""
+
+    baudrate: int
+    request: bytes
+    wait: float  # s at that speed before the line is used at its own again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +129,24 @@ class Codec(ABC):
         bytes are.
         """
 
+    def recognises(self, request: bytes, frame: bytes) -> bool:
+        """Whether an overheard question and its answer can only be of this protocol; never raises.
+
+        Protocols that share a frame (all that are Modbus) also look at what was asked and whether the values make
+        sense.
+        """
+        if not self.is_answer(request, frame):
+            return False
+        try:
+            self.decode(request, frame)
+        except FrameError, RefusedError:
+            return False
+        return True
+
+    def is_link_bus(self, frame: bytes) -> bool:
+        """Whether an overheard question is one that only packs ask each other: this is the port between packs."""
+        return False
+
 
 class PolledProtocol(Codec):
     """A protocol in which one master asks and packs answer."""
@@ -125,6 +158,14 @@ class PolledProtocol(Codec):
     probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
     address_groups: ClassVar[tuple[tuple[int, ...], ...]]  # each begins with its master; the usual one comes first
     conditions: ClassVar[frozenset[Condition]]  # what alarms of this protocol can say
+    # Sent in turn until one of them gets an answer, before the first question on a line and after an unanswered one.
+    rouse: ClassVar[tuple[bytes, ...]] = ()
+    wake: ClassVar[Wake | None] = None
+    experimental: ClassVar[bool] = False  # never seen on hardware: an owner is told so
+
+    def configured(self, *, packs: int | None, capacity: float | None) -> PolledProtocol:
+        """This protocol for a bank of so many packs of so many Ah each, where an answer cannot be read without."""
+        return self
 
     def pack_number(self, address: int) -> str:
         """What an owner calls the pack at this address: its place in the first group, or group and place ("2-1")."""
