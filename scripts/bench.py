@@ -54,6 +54,9 @@ class Listener:
     def link_changed(self, error: LinkError | None) -> None:
         """See `ClientListener`."""
 
+    def other_master(self) -> None:
+        """See `ClientListener`."""
+
 
 def _row(name: str, value: float, unit: str, note: str = "") -> None:
     print(f"  {name:<34}{value:>10.3f} {unit:<4}{note}")
