@@ -1,11 +1,11 @@
-"""The demo: a simulated bank on a serial port, and a real Home Assistant that is set up to watch it.
+"""The demo: simulated batteries on serial ports, and a real Home Assistant that is set up to watch them.
 
 The integration is added through its own config flow, by the same requests that the frontend makes.
 """
 
 import argparse
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 import fcntl
 import json
@@ -20,21 +20,15 @@ import aiohttp
 
 from custom_components.lfp_battery.bms.clock import SystemClock
 from custom_components.lfp_battery.const import DOMAIN
-from tests.simulator.bank import DayProfile, SimBank, make_packs
-from tests.simulator.bus import Bus
-from tests.simulator.pack import PackSpec
-from tests.simulator.pty_line import PtyLine
-from tests.simulator.pylon import PylonSpeaker
 
-from .demo_values import ATTRIBUTE_OF, EXPECTED, agrees
+from .demo_batteries import Battery, make_batteries
+from .demo_values import ALWAYS, ATTRIBUTE_OF, EXPECTED, agrees, expected_of
 from .home import PASSWORD, USER, Api, Home, HomeError, port_is_free
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / ".demo"
 FLOWS = "/api/config/config_entries/flow"
 
-PACKS = 4
-BAUDRATE = 9600
 START_TIMEOUT = 180.0  # s; the first start compiles Home Assistant
 FLOW_TIMEOUT = 180.0  # s
 VALUES_TIMEOUT = 120.0  # s
@@ -65,18 +59,17 @@ class Progress:
             self.seconds[name] = round(time.monotonic() - begun, 1)
 
 
-@asynccontextmanager
-async def simulated_bank() -> AsyncIterator[tuple[PylonSpeaker, Path]]:
-    """A bank in the morning sun, and the serial port that leads to it."""
-    clock = SystemClock()
-    packs = make_packs(PACKS, PackSpec(soc=62.0))
-    speaker = PylonSpeaker(SimBank(packs, clock, profile=DayProfile(), start_hour=10.0), "c")
-    port = PtyLine(Bus(speaker, clock, baudrate=BAUDRATE), DEMO / "ttyBATTERY")
-    port.start()
+@contextmanager
+def simulated_batteries() -> Iterator[list[Battery]]:
+    """The batteries, each at a serial port of its own."""
+    batteries = make_batteries(SystemClock(), DEMO)
+    for battery in batteries:
+        battery.port.start()
     try:
-        yield speaker, port.path
+        yield batteries
     finally:
-        port.stop()
+        for battery in batteries:
+            battery.port.stop()
 
 
 @asynccontextmanager
@@ -109,9 +102,10 @@ def _texts() -> dict[str, Any]:
     return texts["config"]  # type: ignore[no-any-return]
 
 
-async def add_battery(api: Api, port: Path, say: Callable[[str], None]) -> str:
-    """Go through the config flow as a person would; the title of the new entry."""
+async def add_battery(api: Api, battery: Battery, say: Callable[[str], None]) -> str:
+    """Go through the config flow as a person would; the id of the new entry."""
     texts = _texts()
+    answers = {"serial": {"device": str(battery.port.path)}, **battery.answers}
     said = ""
     async with _at_most(FLOW_TIMEOUT, lambda: f"the config flow was still at this: {said}"):
         step = await api.call("POST", FLOWS, {"handler": DOMAIN})
@@ -125,10 +119,10 @@ async def add_battery(api: Api, port: Path, say: Callable[[str], None]) -> str:
                 case "menu", _:
                     step = await api.call("POST", flow, {"next_step_id": "serial"})
                 case "form", "serial":
-                    step = await api.call("POST", flow, {"device": str(port)})
-                case "form", "confirm":
-                    say(f"  found {placeholders.get('count')} packs, {placeholders.get('protocol')}")
-                    step = await api.call("POST", flow, {})
+                    step = await api.call("POST", flow, answers["serial"])
+                case "form", ("confirm" | "confirm_bank") as name:
+                    say(f"  found {placeholders.get('count')}, {placeholders.get('protocol')}")
+                    step = await api.call("POST", flow, answers.get(name, {}))
                 case "progress", _:
                     text = texts["progress"].get(step["progress_action"], "").format_map(placeholders)
                     if text != said:
@@ -138,88 +132,104 @@ async def add_battery(api: Api, port: Path, say: Callable[[str], None]) -> str:
                     step = await api.call("GET", flow)
                 case kind, name:
                     raise HomeError(f"the config flow came to an unexpected {kind} {name or step.get('reason')}")
-    return str(step["title"])
+    return str(step["result"]["entry_id"])
 
 
-async def shown_by_pack(api: Api) -> dict[str, dict[str, dict[str, Any]]]:
-    """Of each pack, by serial number: its entities by key, with their states."""
+type Entities = dict[str, dict[str, Any]]
+
+
+async def shown_by_unit(api: Api, entries: Sequence[str]) -> dict[str, dict[str, Entities]]:
+    """Of each entry, by a pack's serial number or as "bank": its entities by key, with their states."""
     states = {state["entity_id"]: state for state in await api.call("GET", "/api/states")}
-    serials = {device["id"]: device["serial_number"] for device in await api.command("config/device_registry/list")}
-    packs: dict[str, dict[str, dict[str, Any]]] = {}
-    for entry in await api.command("config/entity_registry/list"):
-        if entry["platform"] != DOMAIN or (state := states.get(entry["entity_id"])) is None:
+    units = {
+        device["id"]: device["serial_number"] if device["via_device_id"] else "bank"
+        for device in await api.command("config/device_registry/list")
+    }
+    shown: dict[str, dict[str, Entities]] = {entry: {} for entry in entries}
+    for entity in await api.command("config/entity_registry/list"):
+        unit = units.get(entity["device_id"])
+        if entity["config_entry_id"] not in shown or unit is None or (state := states.get(entity["entity_id"])) is None:
             continue
-        if (serial := serials.get(entry["device_id"])) is None:
-            continue
-        key = max((key for key in EXPECTED if entry["unique_id"].endswith(f"_{key}")), key=len, default=None)
-        packs.setdefault(serial, {})[key or entry["entity_id"]] = state
-    return packs
+        key = max((key for key in EXPECTED if entity["unique_id"].endswith(f"_{key}")), key=len, default=None)
+        shown[entity["config_entry_id"]].setdefault(unit, {})[key or entity["entity_id"]] = state
+    return shown
 
 
-async def differences(api: Api, speaker: PylonSpeaker) -> tuple[dict[str, Any], list[str]]:
-    """What the home shows of each pack, and which entities do not (yet) show what the pack sent."""
-    shown = await shown_by_pack(api)
+def differences(battery: Battery, shown: Mapping[str, Entities]) -> tuple[dict[str, Any], list[str]]:
+    """What the home shows of a battery, and which entities do not (yet) show what was sent."""
     report: dict[str, Any] = {}
     wrong: list[str] = []
-    for address, pack in sorted(speaker.bank.packs.items()):
-        entities = shown.get(pack.spec.serial, {})
-        report[str(address)] = {
-            "serial_number": pack.spec.serial,
-            "entities": {state["entity_id"]: state["state"] for _, state in sorted(entities.items())},
-        }
+    for unit, address in battery.units.items():
+        entities = shown.get(unit, {})
+        history = battery.ledger.sent_bank if address is None else battery.ledger.sent.get(address, ())
+        report[unit] = {state["entity_id"]: state["state"] for _, state in sorted(entities.items())}
         for key, expectation in EXPECTED.items():
+            if not (wanted := expected_of(key, history)) and key not in ALWAYS:
+                continue
             state = entities.get(ATTRIBUTE_OF.get(key, key))
             if state is None:
-                wrong.append(f"pack {address} has no {key}")
+                wrong.append(f"{unit} of {battery.name} has no {key}")
                 continue
             value = state["attributes"].get(expectation.attribute) if expectation.attribute else state["state"]
-            if not agrees(key, value, speaker.sent.get(address, ())):
-                wrong.append(f"{state['entity_id']} shows {key} {value}, which pack {address} did not send")
+            if not agrees(key, value, wanted):
+                wrong.append(f"{state['entity_id']} shows {key} {value}, which {unit} of {battery.name} did not send")
     return report, wrong
 
 
-async def wait_for_values(api: Api, speaker: PylonSpeaker) -> dict[str, Any]:
-    """What the home shows once every entity agrees with the simulated packs."""
+async def wait_for_values(api: Api, batteries: Mapping[str, Battery]) -> dict[str, Any]:
+    """What the home shows once every entity agrees with the simulated packs; `batteries` by config entry."""
     wrong: list[str] = []
     async with _at_most(VALUES_TIMEOUT, lambda: "\n".join(wrong)):
         while True:
-            report, wrong = await differences(api, speaker)
+            shown = await shown_by_unit(api, list(batteries))
+            wrong, reports = [], {}
+            for entry, battery in batteries.items():
+                reports[battery.name], more = differences(battery, shown[entry])
+                wrong += more
             if not wrong:
-                return report
+                return reports
             await asyncio.sleep(0.5)
 
 
+async def watch(
+    arguments: argparse.Namespace, progress: Progress, home: Home, api: Api, batteries: Sequence[Battery]
+) -> dict[str, Any]:
+    """Run a home with these batteries until told to stop, or once; what it shows of each."""
+    with progress.phase("home", f"Making a home in {home.directory.relative_to(ROOT)}"):
+        await home.prepare(ROOT / "custom_components")
+    async with home.running() as process:
+        try:
+            with progress.phase("start", f"Starting Home Assistant, log in {home.log.relative_to(ROOT)}"):
+                await wait_until_up(api, process, home)
+            entries: dict[str, Battery] = {}
+            with progress.phase("flow", f"Adding {len(batteries)} simulated batteries"):
+                for battery in batteries:
+                    progress.say(f" {battery.name} at {battery.port.path.relative_to(ROOT)}")
+                    entries[await add_battery(api, battery, progress.say)] = battery
+            with progress.phase("values", "Waiting until the entities hold what the packs sent"):
+                shown = await wait_for_values(api, entries)
+            if not arguments.once:
+                progress.say(
+                    f"Ready: {home.url}/config/integrations/integration/lfp_battery, user {USER}, password {PASSWORD}. "
+                    "Ctrl-C stops everything."
+                )
+                await process.wait()
+                raise HomeError(f"Home Assistant ended by itself, code {process.returncode}:\n{home.last_words()}")
+        finally:
+            progress.say("Stopping Home Assistant")
+            begun = time.monotonic()
+    progress.seconds["stop"] = round(time.monotonic() - begun, 1)
+    return shown
+
+
 async def run(arguments: argparse.Namespace, progress: Progress) -> None:
-    """Bring everything up, and down again when there is nothing left to do or when cancelled."""
+    """Bring everything up and down again, and print what was seen."""
     home = Home(directory=DEMO / "config", port=arguments.port)
-    async with (
-        simulated_bank() as (speaker, port),
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session,
-    ):
-        with progress.phase("home", f"Making a home in {home.directory.relative_to(ROOT)}"):
-            await home.prepare(ROOT / "custom_components")
-        api = Api(session, home)
-        async with home.running() as process:
-            try:
-                with progress.phase("start", f"Starting Home Assistant, log in {home.log.relative_to(ROOT)}"):
-                    await wait_until_up(api, process, home)
-                with progress.phase("flow", f"Adding the simulated bank of {PACKS} packs at {port.relative_to(ROOT)}"):
-                    title = await add_battery(api, port, progress.say)
-                with progress.phase("values", f"Waiting until the entities of {title} hold what the packs sent"):
-                    packs = await wait_for_values(api, speaker)
-                if not arguments.once:
-                    progress.say(
-                        f"Ready: {home.url}/config/integrations/integration/lfp_battery, user {USER}, password {PASSWORD}. "
-                        "Ctrl-C stops everything."
-                    )
-                    await process.wait()
-                    raise HomeError(f"Home Assistant ended by itself, code {process.returncode}:\n{home.last_words()}")
-            finally:
-                progress.say("Stopping Home Assistant")
-                begun = time.monotonic()
-        progress.seconds["stop"] = round(time.monotonic() - begun, 1)
+    with simulated_batteries() as batteries:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            shown = await watch(arguments, progress, home, Api(session, home), batteries)
     complaints = home.complaints()
-    print(json.dumps({"seconds": progress.seconds, "packs": packs, "log": complaints}, indent=2))
+    print(json.dumps({"seconds": progress.seconds, "batteries": shown, "log": complaints}, indent=2))
     if ours := [line for line in complaints if DOMAIN in line]:
         raise HomeError("\n".join(["the log is not clean:", *ours]))
 
