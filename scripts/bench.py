@@ -17,6 +17,7 @@ from custom_components.lfp_battery.bms.model import BankState, CycleReport, Pack
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
+from tests.bms import matrix
 from tests.simulator.bank import SimBank
 from tests.simulator.bus import BITS_PER_BYTE, Bus
 from tests.simulator.pty_line import PtyLine
@@ -26,6 +27,7 @@ _TURNAROUND = 0.075  # s, measured with US2KBPL (pylon-rs485.md section 8)
 _PACKS = 14
 _BAUD = 9600
 _BOUND = 1.05  # of wire, turn-round and pauses
+_FOUND, _FOUND_AGAIN = 30.0, 3.0  # s, of a scan
 
 
 @dataclass(slots=True)
@@ -139,16 +141,41 @@ def _decode() -> None:
     _row("decode, 16 cells, to PackState", min(runs) * 1e6, "us", f" {len(frame)} characters")
 
 
+def _scans() -> bool:
+    """Seconds of a scan for every row of the matrix; whether all are found within the bounds."""
+    print(
+        f"  {'family':<12}{'protocol':<30}{'baud':>7}{'packs':>6}{'unknown':>9}{'named':>8}{'again':>8}  s, simulated"
+    )
+    ok = True
+    for row, count in matrix.cases():
+        seconds = []
+        for how in ({}, {"family": row.family}, {"known": (row.protocol, row.baudrate)}):
+            report, took = asyncio.run(matrix.Site(row, count).scan(**how))
+            ok &= report.protocol == row.protocol
+            seconds.append(took)
+        unknown, named, again = seconds
+        # a known port is found at once; reading what is behind it takes as long as there are packs
+        ok &= unknown <= _FOUND and (count > 1 or again <= _FOUND_AGAIN)
+        print(
+            f"  {row.family:<12}{row.protocol:<30}{row.baudrate:>7}{count:>6}{unknown:>9.1f}{named:>8.1f}{again:>8.1f}"
+        )
+    return ok
+
+
 def main() -> int:
     """Print everything; 1 when a bound is broken."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.parse_args()
+    parser.add_argument("--full", action="store_true", help="also how long a scan takes, for every family and protocol")
+    arguments = parser.parse_args()
     print(f"{_PACKS} packs at {_BAUD} baud, analog and alarms every cycle; in-memory line, simulated time")
     ok = asyncio.run(_on_driven_clock())
     print(f"{_PACKS} packs at {_BAUD} baud, analog and alarms every cycle; pseudo terminal, real time")
     ok &= asyncio.run(_on_pty())
     print("decoder, this machine")
     _decode()
+    if arguments.full:
+        print(f"scans: found within {_FOUND:g} s, again within {_FOUND_AGAIN:g} s")
+        ok &= _scans()
     print("bench: every bound is kept" if ok else "bench: a bound is BROKEN")
     return 0 if ok else 1
 

@@ -1,9 +1,12 @@
 """What a speaker remembers of its answers, so that a test can hold what a client shows against what really went out."""
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
+
+from .speaker import Disguise, Reply
 
 _KEPT: Final = 64  # answers remembered per address
 
@@ -17,13 +20,26 @@ class Sent:
     values: Mapping[str, object]
 
 
-class Ledger:
-    """The answers of one speaker, by pack address, and those that speak for the bank. Every speaker is one."""
+class Ledger(ABC):
+    """A speaker that keeps its answers, by pack address, and those that speak for the bank. Every speaker is one."""
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
+        self.forbidden: list[bytes] = []  # requests that would have changed something
         self.sent: dict[int, deque[Sent]] = {}
         self.sent_bank: deque[Sent] = deque(maxlen=_KEPT)
+
+    @abstractmethod
+    def feed(self, data: bytes, now: float) -> list[Reply]:
+        """See `Speaker`."""
+
+    @abstractmethod
+    def disguise(self, reply: Reply, disguise: Disguise) -> bytes:
+        """See `Speaker`."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """See `Speaker`."""
 
     def noting(self, command: int | str, values: Mapping[int | None, Mapping[str, object]]) -> Callable[[float], None]:
         """For `Reply.on_wire`: keep these fields, by pack address (None: the bank), when the answer really goes out."""

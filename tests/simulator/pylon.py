@@ -7,7 +7,7 @@ those of pylon-rs485.md; 12 says what each profile does.
 from collections.abc import Callable
 from enum import StrEnum
 import struct
-from typing import Final
+from typing import Final, override
 
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 
@@ -86,7 +86,6 @@ class PylonSpeaker(Ledger):
         self.version = version
         self.answer_as = answer_as
         super().__init__()
-        self.forbidden: list[bytes] = []  # requests that would have changed something
         self.malformed = 0
         self._buffer = bytearray()
         self._read: dict[int, tuple[int, int]] = {}  # changes that an INFOFLAG has announced
@@ -102,10 +101,12 @@ class PylonSpeaker(Ledger):
         }
         self._pack_commands = pack_commands
 
+    @override
     def reset(self) -> None:
         """See `Speaker`."""
         self._buffer.clear()
 
+    @override
     def feed(self, data: bytes, now: float) -> list[Reply]:
         """See `Speaker`."""
         buffer = self._buffer
@@ -123,6 +124,7 @@ class PylonSpeaker(Ledger):
             buffer.clear()
         return replies
 
+    @override
     def disguise(self, reply: Reply, disguise: Disguise) -> bytes:
         """See `Speaker`."""
         data = reply.data

@@ -1,0 +1,153 @@
+"""Every family, each protocol that its serial ports speak, and one, some and the most packs: what a scan makes of it.
+
+Shared by the test and by `scripts/bench --full`.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any, NamedTuple
+
+from custom_components.lfp_battery.bms.catalog import FAMILIES, Medium, find_family
+from custom_components.lfp_battery.bms.clients.polled import PolledClient
+from custom_components.lfp_battery.bms.clock import DrivenClock
+from custom_components.lfp_battery.bms.discovery import ScanReport, scan
+from custom_components.lfp_battery.bms.model import BatteryState
+from custom_components.lfp_battery.bms.protocols import POLLED
+from tests.simulator.bank import SimBank, Steady, make_packs
+from tests.simulator.bus import Bus
+from tests.simulator.ledger import Ledger
+from tests.simulator.pack import PackSpec
+from tests.simulator.pylon import Profile, PylonSpeaker
+
+from .rig import Told
+
+# What the manual of a family does not say is tried with as many packs as the protocol's addresses allow.
+_UNSTATED = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One protocol of one family."""
+
+    family: str
+    protocol: str
+    baudrate: int
+    speaker: Callable[[SimBank], Ledger]
+    first: int  # address of the first pack
+    spec: PackSpec = field(default_factory=PackSpec)
+    speaks_for_bank: bool = False
+    most: int | None = None  # packs, where the protocol allows fewer than the family
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many packs are tried."""
+        family = find_family(self.family)
+        assert family is not None
+        most = family.max_parallel or _UNSTATED
+        return (1, 3, min(most, self.most or most))
+
+
+def _pylon(profile: Profile) -> Callable[[SimBank], PylonSpeaker]:
+    return lambda bank: PylonSpeaker(bank, profile)
+
+
+ROWS: tuple[Row, ...] = (
+    Row(family="pytes_v", protocol="pylon-rs485", baudrate=9600, speaker=_pylon(Profile.C), first=2),
+    Row(
+        family="es_wall",
+        protocol="pylon-rs485-v35",
+        baudrate=9600,
+        speaker=_pylon(Profile.V35),
+        first=2,
+        speaks_for_bank=True,
+        most=14,
+    ),
+)
+
+
+def cases() -> Iterator[tuple[Row, int]]:
+    """Every row with every number of packs."""
+    for row in ROWS:
+        for count in row.counts:
+            yield row, count
+
+
+def families_without_serial() -> set[str]:
+    """Families whose manual has no serial port but those between packs."""
+    media = {Medium.RS485, Medium.RS232}
+    return {
+        family.key
+        for family in FAMILIES
+        if not any(port.medium in media and port.protocols and not port.link for port in family.ports)
+    }
+
+
+class Site:
+    """The packs of a row on a line of their own."""
+
+    def __init__(self, row: Row, count: int) -> None:
+        """Connect them; nothing changes by itself but noise of nobody."""
+        self.row = row
+        self.clock = DrivenClock()
+        self.bank = SimBank(make_packs(count, row.spec, first=row.first), self.clock, profile=Steady(rate=0.1))
+        self.speaker = row.speaker(self.bank)
+        self.bus = Bus(self.speaker, self.clock, baudrate=row.baudrate)
+
+    async def scan(self, **how: Any) -> tuple[ScanReport, float]:
+        """Scan the line; the report, and the seconds that it took."""
+        task = asyncio.create_task(scan(self.bus.open_line, clock=self.clock, **how))
+        began = self.clock.monotonic()
+        while not task.done():
+            await self.clock.advance(0.05)
+            assert self.clock.monotonic() - began < 300
+        return task.result(), self.clock.monotonic() - began
+
+    async def read(self, report: ScanReport, seconds: float) -> Told:
+        """Poll what was found for so long; what the client told."""
+        assert report.protocol is not None
+        assert report.baudrate is not None
+        told = Told(self.clock)
+        client = PolledClient(
+            self.bus.open_line(report.baudrate),
+            POLLED[report.protocol],
+            clock=self.clock,
+            listener=told,
+            addresses=[pack.address for pack in report.packs] or [report.bank_address or 0],
+        )
+        task = asyncio.create_task(client.run())
+        await self.clock.advance(seconds)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return told
+
+
+class Difference(NamedTuple):
+    """A field that is not what was sent."""
+
+    field: str
+    shown: object
+    sent: object
+
+
+def differences(state: BatteryState, ledger: Ledger, address: int | None) -> list[Difference]:
+    """Fields of a state that the speaker said otherwise, or that it said and that are not there."""
+    known = {f.name for f in fields(state)} - {"address", "derived"}
+    return [
+        Difference(name, getattr(state, name), value)
+        for name, value in ledger.latest(address).items()
+        if name in known and not _was_sent(ledger, address, name, getattr(state, name))
+    ]
+
+
+def _was_sent(ledger: Ledger, address: int | None, name: str, shown: object) -> bool:
+    history = ledger.sent_bank if address is None else ledger.sent.get(address, ())
+    return any(_same(shown, sent.values[name]) for sent in history if name in sent.values)
+
+
+def _same(shown: object, sent: object) -> bool:
+    if isinstance(shown, tuple) and isinstance(sent, tuple):
+        return len(shown) == len(sent) and all(map(_same, shown, sent, strict=True))
+    if isinstance(shown, float | int) and isinstance(sent, float | int):
+        return abs(shown - sent) < 1e-6
+    return shown == sent
