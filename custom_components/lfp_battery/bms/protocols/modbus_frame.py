@@ -5,18 +5,18 @@ a wrong length pass, so length, unit and function are checked here. No write fun
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final, override
 
 from pymodbus.framer import FramerRTU
 from pymodbus.pdu.decoders import DecodePDU
-from pymodbus.pdu.register_message import ReadHoldingRegistersRequest
+from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadHoldingRegistersResponse
 
 from ..errors import FrameError, Refusal, RefusedError
 from .base import Decoded, Integrity, PolledProtocol, Splitter, Timing
+from .modbus_splitter import EXCEPTION, ModbusSplitter, crc_is_right, is_question, standard_sizes
 
 READ_HOLDING: Final = 0x03
-_EXCEPTION: Final = 0x80
 
 _REFUSALS: Final = {
     1: ("it does not know this function", Refusal.UNSUPPORTED),
@@ -36,11 +36,6 @@ def read_request(unit: int, start: int, count: int) -> bytes:
 def reading(start: int, count: int) -> Callable[[int], bytes]:
     """As `Poll.request`: this block of the unit at an address."""
     return lambda unit: read_request(unit, start, count)
-
-
-def crc_is_right(frame: bytes) -> bool:
-    """Whether the last two bytes are the CRC-16/MODBUS of the others, low byte first."""
-    return len(frame) > 2 and int.from_bytes(frame[-2:], "big") == FramerRTU.compute_CRC(frame[:-2])
 
 
 class Registers:
@@ -89,30 +84,93 @@ class ModbusProtocol(PolledProtocol):
     speeds: ClassVar[tuple[int, ...]] = (9600,)
     # Section 2: replies within 200 ms, at least 150 ms from one request to the next, 1 s of patience.
     timing = Timing(first_byte=1.0, gap=0.1, answer=2.0, pause=0.15)
+    # By what an overheard block is known (section 13): registers that it holds, and what they can hold (signed).
+    # Each of them will do.
+    signatures: ClassVar[tuple[Mapping[int, range], ...]] = ()
 
     @abstractmethod
     def read(self, unit: int, registers: Registers) -> Decoded:
         """What a window of registers says; fields outside of it stay None. Raises FrameError for nonsense only."""
 
+    def reply_sizes(self, head: bytes) -> tuple[int, ...]:
+        """Lengths that an answer can have whose first four bytes are these; overridden where they are not Modbus."""
+        return standard_sizes(head)
+
+    def words(self, count: int, frame: bytes) -> Sequence[int] | None:
+        """The registers in an intact answer to a question for `count`; None: it does not hold so many."""
+        if len(frame) != 5 + 2 * count or frame[2] != 2 * count:
+            return None
+        response = ReadHoldingRegistersResponse()
+        response.decode(frame[2:-2])
+        return response.registers if len(response.registers) == count else None
+
     @override
     def splitter(self, request: bytes | None = None) -> Splitter:
         """See `Codec`."""
-        raise NotImplementedError
+        return ModbusSplitter(request, self.reply_sizes)
 
     @override
     def is_answer(self, request: bytes, frame: bytes) -> bool:
         """See `Codec`; a shorter or longer answer than asked for is none."""
-        raise NotImplementedError
+        if frame == request or not is_question(request) or not _belongs(request, frame) or not crc_is_right(frame):
+            return False
+        return frame[1] & EXCEPTION != 0 or self.words(_count(request), frame) is not None
 
     @override
     def is_request(self, frame: bytes) -> bool:
         """See `Codec`."""
-        raise NotImplementedError
+        return is_question(frame) and crc_is_right(frame)
 
     @override
     def decode(self, request: bytes | None, frame: bytes) -> Decoded:
         """See `Codec`. An answer does not say which registers it holds: without its question it says nothing."""
-        raise NotImplementedError
+        if len(frame) < 5 or not crc_is_right(frame):
+            raise FrameError("the CRC is wrong")
+        if request is not None and (not is_question(request) or not _belongs(request, frame)):
+            raise FrameError("not an answer to what was asked, or not by whom")
+        if frame[1] & EXCEPTION:
+            raise refused(frame[2])
+        if frame[1] != READ_HOLDING:
+            raise FrameError(f"an answer to function {frame[1]}")
+        if request is None:
+            if is_question(frame) or len(frame) not in self.reply_sizes(frame[:4]):
+                raise FrameError("not an answer")
+            return Decoded()
+        if (words := self.words(_count(request), frame)) is None:
+            raise FrameError(f"{len(frame)} bytes in answer to a question for {_count(request)} registers")
+        start = request[2] << 8 | request[3]
+        return self.read(frame[0], Registers(dict(enumerate(words, start))))
+
+    @override
+    def recognises(self, request: bytes, frame: bytes) -> bool:
+        """See `Codec`: the block holds what this map is known by, and that makes sense."""
+        if not super().recognises(request, frame):
+            return False
+        start = request[2] << 8 | request[3]
+        if (words := self.words(_count(request), frame)) is None:
+            return False
+        registers = Registers(dict(enumerate(words, start)))
+        return any(
+            all(
+                (value := registers.s16(register)) is not None and value in likely for register, likely in known.items()
+            )
+            for known in self.signatures
+        )
+
+
+def _count(request: bytes) -> int:
+    """How many registers a question is for."""
+    return request[4] << 8 | request[5]
+
+
+def _belongs(request: bytes, frame: bytes) -> bool:
+    """Whether an answer has the form, unit and function for this question; both are those of a read of registers."""
+    return (
+        len(frame) >= 5
+        and request[1] == READ_HOLDING
+        and frame[0] == request[0]
+        and (frame[1] == READ_HOLDING or (frame[1] == READ_HOLDING | EXCEPTION and len(frame) == 5))
+    )
 
 
 def refused(code: int) -> RefusedError:
