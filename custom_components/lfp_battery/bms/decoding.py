@@ -15,6 +15,7 @@ from .model import Alarm, BatteryState, Identity
 from .plausibility import hold_back
 from .protocols import DECODERS
 from .protocols.base import Codec, Decoded
+from .protocols.modbus_frame import ModbusProtocol, Registers
 
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 
@@ -26,6 +27,8 @@ def answer(line: str | bytes) -> Answer:
     try:
         asked = _parse(line)
         codec = _codec(asked)
+        if "registers" in asked:
+            return _shown(asked["protocol"], [_registers(codec, asked)])
         request = _bytes(asked, "request")
         if "stream" in asked or "chunks" in asked:
             return _stream(codec, asked["protocol"], request, _chunks(asked))
@@ -52,6 +55,27 @@ def _codec(asked: Mapping[str, Any]) -> Codec:
     if not isinstance(name, str) or (codec := DECODERS.get(name)) is None:
         raise FrameError(f"{name!r} is not a protocol known here: {', '.join(DECODERS)}")
     return codec
+
+
+def _registers(codec: Codec, asked: Mapping[str, Any]) -> Decoded:
+    """A dump of registers, by number or by its hexadecimal text; `unit` is 1 where it is not given."""
+    if not isinstance(codec, ModbusProtocol):
+        raise FrameError(f"{codec.name} has no registers")
+    dump, unit = asked["registers"], asked.get("unit", 1)
+    if not isinstance(dump, dict):
+        raise FrameError("registers is not an object")
+    if not isinstance(unit, int):
+        raise FrameError("the unit is not a number")
+    words: dict[int, int] = {}
+    for register, word in dump.items():
+        try:
+            number = int(register, 0)
+        except ValueError:
+            raise FrameError(f"{register!r} is not the number of a register") from None
+        if not isinstance(word, int) or not (0 <= number <= 0xFFFF and 0 <= word <= 0xFFFF):
+            raise FrameError(f"register {register} does not hold a 16-bit word")
+        words[number] = word
+    return codec.read(unit, Registers(words))
 
 
 def _as_bytes(value: object, what: str) -> bytes:

@@ -1,10 +1,14 @@
 """The registry: every protocol by the name that entries, captures and the command line use."""
 
 from .base import Codec, PolledProtocol
+from .cvte import Cvte
+from .growatt import Growatt
 from .pylon import PylonPacks, PylonSystem, PylonV28
 from .pylon_dialects import Eg4V20, SeplosV20, TdtV25
 
-POLLED: dict[str, PolledProtocol] = {protocol.name: protocol for protocol in (PylonPacks(), PylonSystem())}
+POLLED: dict[str, PolledProtocol] = {
+    protocol.name: protocol for protocol in (PylonPacks(), PylonSystem(), Growatt(), Cvte())
+}
 
 # Everything that bytes can be read as, what is recognised only to be refused included.
 DECODERS: dict[str, Codec] = {

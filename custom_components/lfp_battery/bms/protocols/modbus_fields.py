@@ -33,7 +33,7 @@ def values(registers: Registers, fields: Iterable[Field]) -> dict[str, float]:
     return {field.name: value for field in fields if (value := field.of(registers)) is not None}
 
 
-def alarm_bits(severity: Severity, conditions: Mapping[int, Condition]) -> Mapping[int, Alarm]:
+def alarm_bits(severity: Severity, conditions: Mapping[int, Condition]) -> dict[int, Alarm]:
     """A table of bits, all of one severity."""
     return {bit: Alarm(condition=condition, severity=severity) for bit, condition in conditions.items()}
 

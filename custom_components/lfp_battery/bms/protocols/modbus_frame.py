@@ -87,6 +87,7 @@ class ModbusProtocol(PolledProtocol):
     # By what an overheard block is known (section 13): registers that it holds, and what they can hold (signed).
     # Each of them will do.
     signatures: ClassVar[tuple[Mapping[int, range], ...]] = ()
+    area: ClassVar[range] = range(0x10000)  # registers that this map has; a block beyond them is another map's
 
     @abstractmethod
     def read(self, unit: int, registers: Registers) -> Decoded:
@@ -147,7 +148,8 @@ class ModbusProtocol(PolledProtocol):
         if not super().recognises(request, frame):
             return False
         start = request[2] << 8 | request[3]
-        if (words := self.words(_count(request), frame)) is None:
+        words = self.words(_count(request), frame)
+        if words is None or start not in self.area or start + len(words) - 1 not in self.area:
             return False
         registers = Registers(dict(enumerate(words, start)))
         return any(
