@@ -100,11 +100,15 @@ def test_version_is_the_same_everywhere_and_one_that_can_be_compared(manifest: d
 
 
 def test_no_requirement_pins_what_home_assistant_pins(manifest: dict[str, Any]) -> None:
-    """Another version of the same package cannot be installed beside Home Assistant's."""
+    """Another version of the same package cannot be installed beside Home Assistant's; a range has to hold it."""
     constraints = (Path(ha_const.__file__).parent / "package_constraints.txt").read_text(encoding="utf-8")
-    pinned = {Requirement(line).name for line in constraints.splitlines() if re.match(r"[A-Za-z]", line)}
+    pins = [Requirement(line) for line in constraints.splitlines() if re.match(r"[A-Za-z]", line)]
+    pinned = {pin.name: pin.specifier for pin in pins}
     requirements = [Requirement(text) for text in manifest.get("requirements", [])]
-    assert [r.name for r in requirements if r.name in pinned and r.specifier] == []
+    assert [r.name for r in requirements if any(part.operator in {"==", "==="} for part in r.specifier)] == []
+    for requirement in requirements:
+        versions = [part.version for part in pinned.get(requirement.name, ()) if part.operator == "=="]
+        assert all(version in requirement.specifier for version in versions), requirement.name
 
 
 # --- HACS ------------------------------------------------------------------------------------------------------------

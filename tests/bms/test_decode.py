@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import pymodbus
 import pytest
 
 from custom_components.lfp_battery.bms.__main__ import main
@@ -149,7 +150,11 @@ def test_dialects_are_names_that_are_refused(name: str) -> None:
         ('{"protocol": "pylon-rs485", "chunks": "7e"}', "not a list"),
         ('{"protocol": "pylon-rs485", "chunks": [5]}', "neither hex nor text"),
         ('{"protocol": "pylon-rs485", "stream": "7e"}', "no whole frame"),
-        ('{"protocol": "pylon-rs485", "registers": {"0x0013": 102}}', "no response"),
+        ('{"protocol": "pylon-rs485", "registers": {"0x0013": 102}}', "has no registers"),
+        ('{"protocol": "growatt-rs485", "registers": [102]}', "not an object"),
+        ('{"protocol": "growatt-rs485", "registers": {"x": 102}}', "not the number of a register"),
+        ('{"protocol": "growatt-rs485", "registers": {"0x0013": 65536}}', "does not hold a 16-bit word"),
+        ('{"protocol": "growatt-rs485", "registers": {"0x0015": 66}, "unit": "1"}', "the unit is not a number"),
     ],
 )
 def test_a_broken_line_is_an_error_and_not_a_traceback(line: str | bytes, reason: str) -> None:
@@ -256,7 +261,7 @@ def test_a_command_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_command_runs_where_home_assistant_is_not_installed() -> None:
-    """As a module of its own, without any package beside the standard library."""
+    """As a module of its own, with no package beside the standard library but the one that frames Modbus."""
     line = json.dumps({"protocol": "pylon-rs485", "response": ANSWER.decode()}) + "\n"
     script = (
         "import runpy, sys\n"
@@ -265,11 +270,13 @@ def test_the_command_runs_where_home_assistant_is_not_installed() -> None:
         "    runpy.run_module('bms', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as stop:\n"
         "    foreign = [name for name, module in list(sys.modules.items())\n"
-        "               if 'site-packages' in (getattr(module, '__file__', None) or '')]\n"
+        "               if 'site-packages' in (getattr(module, '__file__', None) or '')\n"
+        "               and name.partition('.')[0] != 'pymodbus']\n"
         "    sys.exit(f'loaded {foreign}' if foreign else stop.code)\n"
     )
+    packages = Path(pymodbus.__file__).parents[1]
     done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {str(BMS)!r})\n{script}"],
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = [{str(BMS)!r}, {str(packages)!r}]\n{script}"],
         input=line, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
