@@ -5,9 +5,10 @@ from .cvte import Cvte
 from .growatt import Growatt
 from .pylon import PylonPacks, PylonSystem, PylonV28
 from .pylon_dialects import Eg4V20, SeplosV20, TdtV25
+from .voltronic import Voltronic
 
 POLLED: dict[str, PolledProtocol] = {
-    protocol.name: protocol for protocol in (PylonPacks(), PylonSystem(), Growatt(), Cvte())
+    protocol.name: protocol for protocol in (PylonPacks(), PylonSystem(), Growatt(), Cvte(), Voltronic())
 }
 
 # Everything that bytes can be read as, what is recognised only to be refused included.
