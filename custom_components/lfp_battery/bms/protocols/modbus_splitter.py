@@ -98,7 +98,7 @@ class ModbusSplitter:
             frame = bytes(buffer[: end - start])
             del buffer[: end - start]
             frames.append(frame)
-            if not self._asked and is_question(frame):
+            if not self._asked:
                 self._await(frame)
         start = 0
         while start < len(buffer) and not self._may_grow(start):
