@@ -1,7 +1,7 @@
 """A simulated bank on an in-memory line, with a client reading it: what tests of clients need."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
@@ -93,3 +93,6 @@ class Rig:
     def asked(self, since: float = 0.0) -> list[bytes]:
         """Requests that went out at or after a time."""
         return [request for when, request in self.bus.requests if when >= since]
+
+
+type MakeRig = Callable[..., Awaitable[Rig]]

@@ -1,7 +1,6 @@
 """The polling client on a simulated bank: what it asks, when, and what it makes of trouble."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -9,36 +8,14 @@ import pytest
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
-from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
-from tests.simulator.pylon import Profile, request
+from tests.simulator.pylon import Profile
 from tests.simulator.speaker import Reply
 
-from .rig import Rig
-
-type MakeRig = Callable[..., Awaitable[Rig]]
+from .rig import MakeRig, Rig
 
 ANALOG, ALARMS, LIMITS, SERIAL = b"4642", b"4644", b"4692", b"4693"
-
-
-@pytest.fixture
-async def make_rig() -> AsyncIterator[MakeRig]:
-    """Rigs that are stopped after the test, and that leave no task behind."""
-    rigs: list[Rig] = []
-
-    async def make(seconds: float = 0.0, **kwargs: object) -> Rig:
-        rig = Rig(**kwargs)
-        rigs.append(rig)
-        await rig.start(seconds)
-        return rig
-
-    yield make
-    for rig in rigs:
-        await rig.stop()
-        assert rig.bus.port.line is None, "the port was not given back"
-        assert not rig.speaker.forbidden
-    assert len(asyncio.all_tasks()) == 1
 
 
 def count(requests: list[bytes], command: bytes) -> int:
@@ -409,41 +386,6 @@ async def test_a_pack_that_comes_back_says_first_who_it_is(make_rig: MakeRig) ->
     assert serials
     assert old not in serials
     assert serials[0] == "OTHERBATTERY0001"
-
-
-@pytest.mark.parametrize("period", [0.7, 1.13])
-async def test_while_somebody_else_asks_nothing_is_sent(make_rig: MakeRig, period: float) -> None:
-    """What was read counts as gone after a while, and reading goes on when the other one has stopped."""
-    rig = await make_rig(25.0, packs=2)
-    master = rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=period))
-    await rig.clock.advance(40.0)
-    start, before = rig.clock.monotonic(), rig.bus.bytes_received
-    await rig.clock.advance(300.0)
-    assert rig.bus.bytes_received == before
-    assert not rig.told.last(2).online
-    assert int(str(rig.client.diagnostics()["foreign_questions"])) > 100
-    waiting = asyncio.create_task(rig.client.read(2))
-    await rig.clock.advance(5.0)
-    with pytest.raises(LinkError):
-        waiting.result()
-    assert rig.bus.bytes_received == before
-    master.stop()
-    await rig.clock.advance(20.0)
-    assert rig.told.last(2).online
-    assert rig.asked(start)[0]
-    state = rig.told.last(2).state
-    assert state is not None
-    assert state.alarms is not None
-
-
-async def test_a_question_that_is_heard_between_two_cycles_is_enough(make_rig: MakeRig) -> None:
-    """Nobody has to collide with us to be noticed."""
-    rig = await make_rig(9.0, packs=1)
-    master = rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=1.0))
-    before = rig.bus.bytes_received
-    await rig.clock.advance(60.0)
-    master.stop()
-    assert rig.bus.bytes_received == before
 
 
 async def test_the_first_byte_waits_for_two_seconds_of_silence(make_rig: MakeRig) -> None:

@@ -247,9 +247,18 @@ def _allowed_step(rule: Rule, good: Mapping[str, Any], load_change: float) -> fl
 
 
 def judge(
-    state: BatteryState, table: tuple[Rule, ...], memory: Memory, *, weak_check: bool, cells: int | None
+    state: BatteryState,
+    table: tuple[Rule, ...],
+    memory: Memory,
+    *,
+    weak_check: bool,
+    cells: int | None,
+    stale: frozenset[str] = frozenset(),
 ) -> Verdict:
-    """Compare a reading with the rules and with what is remembered; `cells` is how many there must be, if known."""
+    """Compare a reading with the rules and with what is remembered; `cells` is how many there must be, if known.
+
+    Fields in `stale` were read earlier than the others: what changes with the load is not compared across the two.
+    """
     verdict = Verdict()
     good = memory.good
     follows = computed(state) if state.derived else frozenset()
@@ -279,8 +288,9 @@ def judge(
         verdict.impossible |= {
             Key("cell_voltages", place): Reason.CELL_COUNT for place in range(len(state.cell_voltages))
         }
-    for relation in _RELATIONS:
-        relation(state, good, verdict)
+    for relation, moving in _RELATIONS:
+        if not moving & stale or moving <= stale:
+            relation(state, good, verdict)
     if weak_check and state.alarms:
         verdict.new_alarm = not state.alarms <= good.get("alarms", frozenset())
     return verdict
@@ -402,10 +412,11 @@ def _blank(state: BatteryState, good: Mapping[str, Any], verdict: Verdict) -> No
         verdict.impossible |= {Key("cell_voltages", place): Reason.BLANK for place in range(len(state.cell_voltages))}
 
 
-_RELATIONS: tuple[Callable[[BatteryState, Mapping[str, Any], Verdict], None], ...] = (
-    _blank,
-    _cell_sum,
-    _above_full,
-    _power_mismatch,
-    _order,
+# Each with the fields that must be of one reading, since they move with the load.
+_RELATIONS: tuple[tuple[Callable[[BatteryState, Mapping[str, Any], Verdict], None], frozenset[str]], ...] = (
+    (_blank, frozenset()),
+    (_cell_sum, frozenset({"voltage", "cell_voltages"})),
+    (_above_full, frozenset()),
+    (_power_mismatch, frozenset({"power", "voltage", "current"})),
+    (_order, frozenset()),
 )

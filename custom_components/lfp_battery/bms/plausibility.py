@@ -120,22 +120,31 @@ class Gate[StateT: BatteryState]:
         self._memory = Memory()
         self._judged = None
 
-    def needs_second_reading(self, state: StateT) -> bool:
-        """Whether anything in this reading must be confirmed by reading again at once."""
-        verdict = self._verdict(state)
+    def needs_second_reading(self, state: StateT, stale: frozenset[str] = frozenset()) -> bool:
+        """Whether anything in this reading must be confirmed by reading again at once.
+
+        `stale`: fields that an earlier reading brought; they prove nothing against what was read now.
+        """
+        verdict = self._verdict(state, stale)
         if verdict.surprising or verdict.new_alarm:
             return True
         # noise does not last: what stays impossible is what the battery says, and is not asked twice for ever
         misses = self._memory.misses
-        return self._weak_check and any(misses.get(key, 0) < _HOLD_CYCLES for key in verdict.impossible)
+        return any(
+            # two answers of one reading are not of one moment: a load step in between is no contradiction
+            (self._weak_check or reason is Reason.CELL_SUM) and misses.get(key, 0) < _HOLD_CYCLES
+            for key, reason in verdict.impossible.items()
+        )
 
-    def admit(self, state: StateT, again: StateT | None = None) -> tuple[StateT, dict[str, str]]:
+    def admit(
+        self, state: StateT, again: StateT | None = None, stale: frozenset[str] = frozenset()
+    ) -> tuple[StateT, dict[str, str]]:
         """Publish a cycle's reading (with the second one, if it was asked for and came).
 
         Returns the state, and field -> reason of what was held back. `again` holds what the second reading said, None
-        in all else. Alarms are the second reading's where it has any, and never held back.
+        in all else. Alarms are the second reading's where it has any, and never held back. `stale` as above.
         """
-        verdict = self._verdict(state)
+        verdict = self._verdict(state, stale)
         self._judged = None
         if again is None and verdict.clean and not self._memory.misses and not self._memory.suspects:
             self._learn(state)
@@ -155,16 +164,16 @@ class Gate[StateT: BatteryState]:
         self._learn(published)
         return published, changes.reasons
 
-    def _judge(self, state: StateT) -> Verdict:
+    def _judge(self, state: StateT, stale: frozenset[str] = frozenset()) -> Verdict:
         cells = self._limits.cells or (len(state.cell_voltages) if state.cell_voltages else None)
         kind = (type(state), cells)
         if (table := self._tables.get(kind)) is None:
             table = self._tables[kind] = rules(isinstance(state, BankState), self._limits, cells)
-        return judge(state, table, self._memory, weak_check=self._weak_check, cells=self._limits.cells)
+        return judge(state, table, self._memory, weak_check=self._weak_check, cells=self._limits.cells, stale=stale)
 
-    def _verdict(self, state: StateT) -> Verdict:
+    def _verdict(self, state: StateT, stale: frozenset[str]) -> Verdict:
         if self._judged is None or self._judged[0] is not state:
-            self._judged = (state, self._judge(state))
+            self._judged = (state, self._judge(state, stale))
         return self._judged[1]
 
     def _rule_of(self, name: str) -> Rule:

@@ -1,14 +1,21 @@
 """One question, one answer, over any line: pauses, echoes, strays and noise, for pollers and for discovery."""
 
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ..clock import Clock
-from ..errors import FrameError, RefusedError
-from ..protocols.base import Decoded, PolledProtocol
+from ..errors import FrameError, Refusal, RefusedError
+from ..protocols.base import Decoded, Integrity, PolledProtocol, Splitter, Wake
 from ..transports import ByteTransport
+from .overhearing import OtherMasters, OwnQuestions
 
 _BITS_PER_BYTE = 10  # 8 data bits, one start and one stop bit, on every protocol here
+# An answer that comes so long after its question is still its answer, in seconds.
+_LATE = 10.0
+# A second answer to one question comes within this time after the first, in seconds.
+_SECOND = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,24 +27,39 @@ class Exchange:
     refused: RefusedError | None = None
     echoed: bool = False  # the adapter gave our own question back first
     damaged: int = 0  # frames that failed their check
-    strays: int = 0  # intact answers to something else: late ones, or somebody else's
+    strays: int = 0  # intact answers to something else: late ones, of another length, or somebody else's
+    unfit: int = 0  # intact answers to this question that do not hold what its answer holds
     foreign: bool = False  # an intact question that was not ours
     dialect: str | None = None  # a protocol recognised, but not the one that was asked in
     noise: int = 0  # bytes that belong to no frame
     sent: bool = True  # the question went out
+    twice: tuple[bytes, ...] = ()  # questions that got two answers, both intact and not the same
 
     def summary(self, *, private: bool) -> str:
         """For the debug log; the bytes of a private answer, which hold a serial number, stay out of it."""
         frame = "no answer" if self.frame is None else f"{len(self.frame)} bytes" if private else str(self.frame)
         return (
             f"{frame} refused={self.refused} echoed={self.echoed} damaged={self.damaged} strays={self.strays} "
-            f"foreign={self.foreign} dialect={self.dialect} noise={self.noise}"
+            f"unfit={self.unfit} foreign={self.foreign} dialect={self.dialect} noise={self.noise} sent={self.sent} "
+            f"twice={len(self.twice)}"
         )
 
     @property
     def silent(self) -> bool:
         """Nothing came back but, at most, our own question."""
         return self.frame is None and not (self.damaged or self.strays or self.foreign or self.noise)
+
+    @property
+    def declined(self) -> bool:
+        """The battery has heard, and has no such answer: a refusal, or something intact of another length.
+
+        What is asked instead then is `Poll.fallback`.
+        """
+        if self.decoded is not None or self.foreign:
+            return False
+        if self.refused is not None:
+            return self.refused.refusal is Refusal.UNSUPPORTED
+        return bool(self.strays or self.unfit)
 
 
 class Traffic(NamedTuple):
@@ -49,64 +71,218 @@ class Traffic(NamedTuple):
     paused: float  # seconds waited before requests because the protocol asks for it
 
 
+@dataclass(slots=True)
+class _Asked:
+    """One of the last questions, and what it was answered with."""
+
+    when: float  # monotonic; of the answer once there is one
+    protocol: PolledProtocol
+    question: bytes
+    answer: bytes | None
+
+
 class Dialogue:
     """Asks on one open line, one request in flight, never sooner after an answer than the protocol wants."""
 
-    def __init__(self, transport: ByteTransport, clock: Clock) -> None:
-        """Speak on `transport`; opening and closing it is the caller's business."""
+    def __init__(
+        self,
+        transport: ByteTransport,
+        clock: Clock,
+        *,
+        open_line: Callable[[int], ByteTransport] | None = None,
+        masters: OtherMasters | None = None,
+    ) -> None:
+        """Speak on `transport`; opening and closing it is the caller's business, who says `opened` after reopening.
+
+        `open_line` makes a closed transport of the same line for another speed: without it no battery is woken.
+        `masters` is told what comes unasked; from the moment that it notices somebody, nothing is sent.
+        """
         self._transport = transport
         self._clock = clock
+        self._open_line = open_line
+        self._masters = masters
+        self._own = masters.own if masters is not None else OwnQuestions()
         self._not_before = 0.0
         self._requests = self._sent = self._received = 0
         self._paused = 0.0
+        self._asked: deque[_Asked] = deque(maxlen=16)
+        self._trail: Splitter | None = None  # of the last exchange: what follows an answer goes on in it
+        self._trail_until = 0.0
+        self._roused: str | None = None  # the protocol in which the battery is awake
+        self._woken = False
 
     @property
     def traffic(self) -> Traffic:
         """Counters since this dialogue was made."""
         return Traffic(self._requests, self._sent, self._received, self._paused)
 
+    def opened(self) -> None:
+        """The line is another one, or the same after it was opened anew: nothing before counts."""
+        self._roused, self._woken = None, False
+        self._trail = None
+        self._asked.clear()
+
     def wire_seconds(self, count: int) -> float:
         """How long so many bytes take on this line."""
         return count * _BITS_PER_BYTE / self._transport.baudrate
 
-    async def ask(self, protocol: PolledProtocol, request: bytes, *, wary: bool = False) -> Exchange:
+    async def ask(
+        self, protocol: PolledProtocol, request: bytes, *, wary: bool = False, wait: float | None = None
+    ) -> Exchange:
         """Send a request and wait for its answer; when `wary`, send nothing if anything came that nobody awaited.
+
+        Rouses the battery first where its protocol says how. `wait`: patience for the first byte, in seconds, instead
+        of the protocol's.
 
         Raises:
             LinkError: the line went away.
         """
+        if protocol.rouse and self._roused != protocol.name:
+            trouble = await self._rouse(protocol, wary=wary, wait=wait)
+            if trouble is not None:
+                return trouble
+        exchange = await self._exchange(protocol, request, wary=wary, wait=wait)
+        if exchange.sent:
+            if exchange.frame is None:
+                self._roused = None
+            self._asked.append(_Asked(self._clock.monotonic(), protocol, request, exchange.frame))
+        return exchange
+
+    def overhear(self, protocol: PolledProtocol, data: bytes) -> Exchange:
+        """Sort bytes that came while nothing was asked."""
+        tally = _Tally(protocol, self._own, self._second, self._clock.monotonic())
+        self._overhear(tally, self._trailing(protocol), data)
+        return replace(tally.result(0), sent=False)
+
+    # --- one question ------------------------------------------------------------------------------------------------
+
+    async def _exchange(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
         clock, timing, transport = self._clock, protocol.timing, self._transport
-        if (wait := self._not_before - clock.monotonic()) > 0:
-            self._paused += wait
-            await clock.sleep(wait)
-        tally = _Tally(protocol)
-        if late := transport.drain():
-            self._received += len(late)
-            tally.overhear(late)
-            if wary:
-                return replace(tally.result(0), sent=False)
+        if (pause := self._not_before - clock.monotonic()) > 0:
+            self._paused += pause
+            await clock.sleep(pause)
+        tally = _Tally(protocol, self._own, self._second, clock.monotonic())
+        if (await self._clear(tally, protocol) and wary) or tally.foreign:
+            return replace(tally.result(0), sent=False)
         splitter = protocol.splitter(request)
         await transport.send(request)
         self._requests += 1
         self._sent += len(request)
+        self._own.sent(request, clock.monotonic())
         sent_at = clock.monotonic() + self.wire_seconds(len(request))
-        deadline = sent_at + timing.first_byte
+        deadline = sent_at + (timing.first_byte if wait is None else wait)
         last = sent_at + timing.answer
+        heard = bytearray()
+        frame: bytes | None = None
         try:
-            while (left := min(deadline, last) - clock.monotonic()) > 0:
+            while frame is None and (left := min(deadline, last) - clock.monotonic()) > 0:
                 if not (data := await transport.receive(left)):
                     continue
                 self._received += len(data)
-                for frame in splitter.feed(data):
-                    if tally.is_answer(request, frame):
-                        return tally.result(splitter.noise, frame)
-                if (pending := splitter.pending) is not None:
+                heard += data
+                for candidate in splitter.feed(data):
+                    if frame is not None:
+                        tally.second(candidate, request, frame)
+                    elif tally.is_answer(request, candidate):
+                        frame = candidate
+                if frame is None and (pending := splitter.pending) is not None:
                     # content decides: wait as long as the frame under way needs, and a gap more
                     deadline = max(deadline, clock.monotonic() + self.wire_seconds(pending) + timing.gap)
-            cut_off = splitter.pending is not None
-            return tally.result(splitter.noise, cut_off=cut_off)
         finally:
             self._not_before = clock.monotonic() + timing.pause
+        if self._masters is not None and heard and (frame is None or splitter.noise):
+            tally.foreign |= self._masters.hear(bytes(heard), clock.monotonic())
+        self._trail, self._trail_until = splitter, clock.monotonic() + _SECOND
+        return tally.result(splitter.noise, frame, cut_off=frame is None and splitter.pending is not None)
+
+    async def _clear(self, tally: _Tally, protocol: PolledProtocol) -> bool:
+        """Take what came before we ask, to the end of a frame that is under way; whether there was anything."""
+        clock, heard = self._clock, False
+        trail = self._trailing(protocol)
+        end = clock.monotonic() + protocol.timing.answer
+        data = self._transport.drain()
+        while True:
+            if data:
+                heard = True
+                self._received += len(data)
+                self._overhear(tally, trail, data)
+            pending = trail.pending
+            # a line without a checksum has no twins and many prompts: it is not waited for
+            if pending is None or protocol.integrity is Integrity.NONE or clock.monotonic() >= end:
+                return heard
+            if not (data := await self._transport.receive(self.wire_seconds(pending) + protocol.timing.gap)):
+                return heard
+
+    def _trailing(self, protocol: PolledProtocol) -> Splitter:
+        """What bytes are fed to that come before the next question."""
+        if self._trail is None or self._clock.monotonic() > self._trail_until:
+            self._trail, self._trail_until = protocol.splitter(), self._clock.monotonic() + _SECOND
+        return self._trail
+
+    def _overhear(self, tally: _Tally, trail: Splitter, data: bytes) -> None:
+        noise = trail.noise
+        tally.overhear(trail.feed(data))
+        tally.noise += trail.noise - noise
+        if self._masters is not None:
+            tally.foreign |= self._masters.hear(data, self._clock.monotonic())
+
+    def _second(self, frame: bytes) -> bytes | None:
+        """The question that this intact frame answers a second time and otherwise; None: it is a late answer, or none."""
+        now = self._clock.monotonic()
+        fitting = [
+            asked
+            for asked in reversed(self._asked)
+            if now - asked.when <= _LATE and asked.protocol.is_answer(asked.question, frame)
+        ]
+        for asked in fitting:
+            if asked.answer is None:
+                asked.answer, asked.when = frame, now - _SECOND  # late; and no yardstick for another one
+                return None
+        for asked in fitting:
+            if now - asked.when > _SECOND or asked.answer == frame:
+                return None
+            return asked.question if _reads(asked.protocol, asked.question, frame) else None
+        return None
+
+    # --- calling -----------------------------------------------------------------------------------------------------
+
+    async def _rouse(self, protocol: PolledProtocol, *, wary: bool, wait: float | None) -> Exchange | None:
+        """Call until the battery answers; what came instead when nothing may be sent."""
+        while True:
+            for call in protocol.rouse:
+                exchange = await self._exchange(protocol, call, wary=wary, wait=wait)
+                if exchange.foreign or not exchange.sent:
+                    return replace(exchange, frame=None, decoded=None, refused=None, sent=False)
+                if exchange.frame is not None:
+                    self._roused = protocol.name
+                    return None
+            if protocol.wake is None or self._open_line is None or self._woken:
+                return None
+            await self._wake(protocol.wake, self._open_line)
+
+    async def _wake(self, wake: Wake, open_line: Callable[[int], ByteTransport]) -> None:
+        """Call at the speed to which the battery has fallen back, and return to our own."""
+        self._woken = True
+        line = open_line(wake.baudrate)
+        await self._transport.close()
+        try:
+            await line.open()
+            await line.send(wake.request)
+            self._requests += 1
+            self._sent += len(wake.request)
+            await self._clock.sleep(wake.wait)
+        finally:
+            await line.close()
+        await self._transport.open()
+        self._trail = None
+
+
+def _reads(protocol: PolledProtocol, question: bytes, frame: bytes) -> bool:
+    try:
+        protocol.decode(question, frame)
+    except FrameError, RefusedError:
+        return False
+    return True
 
 
 class _Tally:
@@ -117,27 +293,46 @@ class _Tally:
         "_decoded",
         "_dialect",
         "_echoed",
-        "_foreign",
-        "_noise",
+        "_maybe_twice",
+        "_now",
+        "_own",
         "_protocol",
         "_refused",
+        "_second",
         "_strays",
+        "_twice",
+        "_unfit",
+        "foreign",
+        "noise",
     )
 
-    def __init__(self, protocol: PolledProtocol) -> None:
+    def __init__(
+        self, protocol: PolledProtocol, own: OwnQuestions, second: Callable[[bytes], bytes | None], now: float
+    ) -> None:
         self._protocol = protocol
+        self._own = own
+        self._second = second
+        self._now = now
         self._decoded: Decoded | None = None
         self._refused: RefusedError | None = None
         self._dialect: str | None = None
-        self._echoed = self._foreign = False
-        self._damaged = self._strays = self._noise = 0
+        self._echoed = self.foreign = False
+        self._damaged = self._strays = self._unfit = self.noise = 0
+        self._twice: list[bytes] = []
+        self._maybe_twice: list[bytes] = []
 
-    def overhear(self, data: bytes) -> None:
-        """Sort bytes that were there before we asked."""
-        splitter = self._protocol.splitter()
-        for frame in splitter.feed(data):
-            self._stray(frame)
-        self._noise += splitter.noise
+    def overhear(self, frames: Iterable[bytes]) -> None:
+        """Sort frames that came before we asked."""
+        for frame in frames:
+            self._stray(frame, self._twice)
+
+    def second(self, frame: bytes, request: bytes, answer: bytes) -> None:
+        """Sort a frame that came on the heels of the answer."""
+        if frame not in (answer, request) and self._protocol.is_answer(request, frame):
+            if _reads(self._protocol, request, frame):
+                self._twice.append(request)
+            return
+        self._stray(frame, self._twice)
 
     def is_answer(self, request: bytes, frame: bytes) -> bool:
         """Whether this frame answers the request; anything else is counted under its name."""
@@ -145,7 +340,8 @@ class _Tally:
             self._echoed = True
             return False
         if not self._protocol.is_answer(request, frame):
-            self._stray(frame)
+            # a pack that answers under a wrong address is no twin: our own question must be answered as well
+            self._stray(frame, self._maybe_twice, echo=request)
             return False
         try:
             self._decoded = self._protocol.decode(request, frame)
@@ -154,6 +350,8 @@ class _Tally:
         except FrameError as err:
             # answers do not always say what they answer: this may be a late one, and ours may still come
             self._damage(err)
+            self._unfit += err.dialect is None
+            self._suspect(frame, self._maybe_twice)
             return False
         return True
 
@@ -166,23 +364,34 @@ class _Tally:
             echoed=self._echoed,
             damaged=self._damaged + cut_off,
             strays=self._strays,
-            foreign=self._foreign,
+            unfit=self._unfit,
+            foreign=self.foreign,
             dialect=self._dialect,
-            noise=self._noise + noise,
+            noise=self.noise + noise,
+            twice=(*self._twice, *(self._maybe_twice if frame is not None else ())),
         )
 
-    def _stray(self, frame: bytes) -> None:
-        foreign = self._protocol.is_request(frame)
-        self._foreign |= foreign
+    def _stray(self, frame: bytes, twice: list[bytes], *, echo: bytes | None = None) -> None:
+        protocol = self._protocol
+        question = protocol.is_request(frame)
+        if question and frame != echo and self._own.explain(protocol, frame, self._now):
+            return
+        self.foreign |= question and protocol.integrity is not Integrity.NONE
         try:
-            self._protocol.decode(None, frame)
+            protocol.decode(None, frame)
         except FrameError as err:
-            if err.dialect is not None or not foreign:
+            if err.dialect is not None or not question:
                 self._damage(err)
         except RefusedError:
-            self._strays += not foreign
+            self._strays += not question
         else:
-            self._strays += not foreign
+            self._strays += not question
+            if not question:
+                self._suspect(frame, twice)
+
+    def _suspect(self, frame: bytes, twice: list[bytes]) -> None:
+        if (question := self._second(frame)) is not None:
+            twice.append(question)
 
     def _damage(self, err: FrameError) -> None:
         if err.dialect is not None:

@@ -11,13 +11,17 @@ import logging
 from typing import Any
 
 from ..clock import Clock
-from ..errors import LinkError, LinkProblem, Refusal
+from ..errors import LinkError, LinkProblem
 from ..model import BankState, BatteryState, CycleReport, PackState, PollReport
 from ..plausibility import Limits
-from ..protocols.base import Decoded, Poll, PolledProtocol, Scope
+from ..protocols import POLLED
+from ..protocols.base import Decoded, PolledProtocol, Scope
 from ..transports import ByteTransport
+from .asking import Asker, OtherMasterError
 from .base import ClientListener
-from .dialogue import Dialogue, Exchange
+from .dialogue import Dialogue
+from .overhearing import OtherMasters
+from .presence import Newcomers
 from .units import Unit
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,12 +38,6 @@ _SILENT_ROUNDS, _SILENT_SECONDS = 3, 55.0
 _ROTATION, _ROTATION_SECONDS = 6, 60.0
 # Silence before the first byte, and the longest that mere noise may extend it, in seconds (design decision 5).
 _QUIET, _NOISE = 2.0, 10.0
-# After so many seconds of keeping silent for another master, what was read counts as gone.
-_SILENCED = 30.0
-# One address where a new pack may have appeared is asked this often, in seconds.
-_LOOK_FOR_NEW = 60.0
-# Before a question is repeated, in seconds: what comes late must not be taken for the second answer.
-_RETRY_PAUSE = 0.2
 
 
 class PolledClient:
@@ -55,38 +53,49 @@ class PolledClient:
         addresses: Collection[int],
         interval: float | None = None,
         limits: Limits | None = None,
+        open_line: Callable[[int], ByteTransport] | None = None,
     ) -> None:
-        """`addresses` are the packs known so far (or where the bank answers); `interval` None means automatic."""
+        """`addresses` are the packs known so far (or where the bank answers); `interval` None means automatic.
+
+        `open_line` makes a closed transport of the same line for another speed, at which some batteries have to be
+        woken; without it none is.
+        """
         self._transport = transport
         self._protocol = protocol
         self._clock = clock
         self._listener = listener
         self._interval = interval
         self._limits = limits
-        self._dialogue = Dialogue(transport, clock)
-        self._scopes = {poll.scope for poll in protocol.polls}
+        self._masters = OtherMasters(protocol, POLLED.values())
+        self._dialogue = Dialogue(transport, clock, open_line=open_line, masters=self._masters)
+        self._asker = Asker(
+            protocol,
+            self._dialogue,
+            clock,
+            line=transport.name,
+            is_known=lambda address: address in self._packs,
+            named=self._is_named,
+        )
+        self._newcomers = Newcomers(protocol, clock.monotonic())
+        self._silenced = False  # somebody else asks on this line: nothing is sent any more
+        scopes = {poll.scope for poll in protocol.polls}
         self._packs: dict[int, Unit[PackState]] = {}
         self._bank: Unit[BankState] | None = None
-        if Scope.PACK in self._scopes:
+        if Scope.PACK in scopes:
             for address in sorted(addresses):
                 self._packs[address] = self._new_pack(address)
-        if Scope.BANK in self._scopes and addresses:
+        if Scope.BANK in scopes and addresses:
             speaker = min(addresses)
             polls = protocol.polls_of(Scope.BANK, speaker)
             self._bank = Unit(speaker, BankState(), polls, integrity=protocol.integrity, limits=limits)
         self._skipped: frozenset[int] = frozenset()
         self._polling = True
         self._due = False
-        self._urgent: deque[tuple[int | None, asyncio.Future[None]]] = deque()
+        self._urgent: deque[tuple[int | None, int, asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._cycle = 0
         self._silent_rounds = 0
         self._silent_since = 0.0
-        self._foreign = 0  # questions of somebody else
-        self._keep_silent = False
-        self._overheard = protocol.splitter()
-        self._look_at = 0
-        self._looked = clock.monotonic()
         self._down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
         self._told_up: bool | None = None  # what the listener knows of the link
         self._opened = 0
@@ -96,11 +105,21 @@ class PolledClient:
 
     async def run(self) -> None:
         """See `BatteryClient`."""
+        told = False
         try:
             while True:
                 await self._open()
                 try:
-                    await self._rounds()
+                    try:
+                        if not self._silenced:
+                            await self._rounds()
+                    except OtherMasterError:
+                        self._fall_silent()
+                    if not told:
+                        told = True
+                        self._listener.other_master()
+                    while True:
+                        await self._only_listen()
                 except LinkError as err:
                     await self._transport.close()
                     self._link_lost(err)
@@ -141,7 +160,6 @@ class PolledClient:
 
     def diagnostics(self) -> Mapping[str, object]:
         """See `BatteryClient`."""
-        private = {poll.name for poll in self._protocol.polls if poll.private}
         return {
             "protocol": self._protocol.name,
             "baudrate": self._transport.baudrate,
@@ -150,11 +168,12 @@ class PolledClient:
             "cycles": self._cycle,
             "traffic": self._dialogue.traffic._asdict(),
             "unasked_bytes": self._unasked,
-            "foreign_questions": self._foreign,
+            "foreign_questions": self._masters.questions,
+            "other_master": self._silenced,
+            "shared_addresses": [unit.address for unit in self._units() if unit.doubts.conflict],
             "held_back": {str(unit.address): dict(unit.gate.held_back) for unit in self._units()},
             "frames": {
-                str(unit.address): {name: frame.hex() for name, frame in unit.frames.items() if name not in private}
-                for unit in self._units()
+                str(unit.address): {name: frame.hex() for name, frame in unit.frames.items()} for unit in self._units()
             },
         }
 
@@ -176,6 +195,8 @@ class PolledClient:
                 break
         self._opened += 1
         self._silent_rounds = 0
+        self._dialogue.opened()
+        self._asker.renew()
         self._down = None
         if not self._told_up:
             self._told_up = True
@@ -196,35 +217,31 @@ class PolledClient:
         _LOGGER.debug("nobody answers on %s, opening it anew", self._transport.name)
         await self._transport.close()
         await self._transport.open()
+        self._dialogue.opened()
         self._silent_rounds = 0
         await self._listen_first()
 
     async def _listen_first(self) -> None:
-        """Send nothing before the line has been quiet, nor while somebody else asks on it."""
-        now = started = self._clock.monotonic()
+        """Send nothing before the line has been quiet, or has been heard for so long that it is only noise."""
+        now = self._clock.monotonic()
         quiet, patience = now + _QUIET, now + _NOISE
         while (left := min(quiet, patience) - now) > 0:
             data = await self._transport.receive(left)
             now = self._clock.monotonic()
-            if not data:
-                continue
-            quiet = now + _QUIET
-            if self._overhear(data):
-                patience = now + _NOISE
-            if now - started > _SILENCED:
-                self._give_up()
-        self._keep_silent = False
+            if data:
+                quiet = now + _QUIET
+                self._overhear(data)
 
-    def _overhear(self, data: bytes) -> bool:
-        """Take in bytes that nobody here asked for; whether somebody else asks a question with them."""
+    def _overhear(self, data: bytes) -> None:
+        """Take in bytes that nobody here asked for."""
         self._unasked += len(data)
-        questions = sum(self._protocol.is_request(frame) for frame in self._overheard.feed(data))
-        self._foreign += questions
-        return questions > 0
+        self._asker.take(self._dialogue.overhear(self._protocol, data))
 
-    def _give_up(self) -> None:
-        """Nothing may be read for too long: every unit is silent, and nobody waits any longer."""
-        self._fail_urgent(LinkError(LinkProblem.BUSY, "another master asks on this line"))
+    def _fall_silent(self) -> None:
+        """Somebody else asks: nothing is sent any more, every unit is lost, and nobody waits any longer."""
+        _LOGGER.debug("somebody else asks on %s, nothing is sent any more", self._transport.name)
+        self._silenced = True
+        self._fail_urgent(self._busy())
         for pack in list(self._packs.values()):
             if pack.online:
                 pack.lost()
@@ -232,6 +249,15 @@ class PolledClient:
         if self._bank is not None and self._bank.online:
             self._bank.lost()
             self._listener.bank_polled(self._bank.report())
+
+    async def _only_listen(self) -> None:
+        data = await self._transport.receive(60.0)
+        self._unasked += len(data)
+        self._masters.hear(data, self._clock.monotonic())
+
+    @staticmethod
+    def _busy() -> LinkError:
+        return LinkError(LinkProblem.BUSY, "another master asks on this line")
 
     # --- rounds ------------------------------------------------------------------------------------------------------
 
@@ -251,16 +277,22 @@ class PolledClient:
 
     async def _round(self, started: float) -> None:
         self._cycle += 1
+        self._asker.renew()
         answered: set[int] = set()
         silent: set[int] = set()
         if self._bank is not None:
             await self._poll_bank()
             (answered if self._bank.online else silent).add(self._bank.address)
-        for address in list(self._packs):
+        done: set[int] = set()
+        while True:
             await self._serve_urgent()
-            # the list may have changed while we waited for the line
-            if (pack := self._packs.get(address)) is None or address in self._skipped:
+            # packs come and go while we wait for the line
+            if (address := next((a for a in self._packs if a not in done), None)) is None:
+                break
+            done.add(address)
+            if address in self._skipped:
                 continue
+            pack = self._packs[address]
             ok = await self._poll_pack(pack)
             (answered if ok else silent).add(address)
         if answered or not silent:
@@ -287,8 +319,8 @@ class PolledClient:
             await self._first_of(self._listen(left if self._polling else 60.0), self._wake.wait())
 
     async def _listen(self, seconds: float) -> None:
-        if self._overhear(await self._transport.receive(seconds)):
-            self._keep_silent = True
+        if data := await self._transport.receive(seconds):
+            self._overhear(data)
 
     @staticmethod
     async def _first_of(*waits: Coroutine[Any, Any, object]) -> None:
@@ -300,18 +332,19 @@ class PolledClient:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
-            if isinstance(result, LinkError):
+            if isinstance(result, (LinkError, OtherMasterError)):
                 raise result
 
     # --- reading one unit --------------------------------------------------------------------------------------------
 
     async def _poll_pack(self, pack: Unit[PackState]) -> bool:
         """Poll one pack and tell the listener; whether it answered."""
-        was_online = pack.online
-        if not (polls := pack.begin(self._clock.monotonic(), turn=self._has_turn(pack.address))):
+        known = (pack.online, pack.doubts.conflict)
+        if (answered := await self._poll(pack, lambda decoded: decoded.packs.get(pack.address))) is None:
             return False
-        answered = await self._poll(pack, polls, lambda decoded: decoded.packs.get(pack.address))
-        if self._packs.get(pack.address) is pack and (answered or was_online):
+        if self._packs.get(pack.address) is pack and (
+            answered or pack.online or known != (False, pack.doubts.conflict)
+        ):
             self._listener.pack_polled(pack.report())
         return answered
 
@@ -322,77 +355,26 @@ class PolledClient:
     async def _poll_bank(self) -> None:
         bank = self._bank
         assert bank is not None
-        was_online = bank.online
-        if not (polls := bank.begin(self._clock.monotonic(), turn=self._has_turn(bank.address))):
+        known = (bank.online, bank.doubts.conflict)
+        if (answered := await self._poll(bank, lambda decoded: decoded.bank)) is None:
             return
-        answered = await self._poll(bank, polls, lambda decoded: decoded.bank)
-        if answered or was_online:
+        if answered or bank.online or known != (False, bank.doubts.conflict):
             self._listener.bank_polled(bank.report())
 
     async def _poll[StateT: BatteryState](
-        self, unit: Unit[StateT], polls: list[Poll], fragment: Callable[[Decoded], StateT | None]
-    ) -> bool:
-        """Ask the questions that are due and publish what they bring; whether the unit answered the essential one."""
-        if self._keep_silent:
-            await self._listen_first()
-        for poll in polls:
-            if not await self._ask(unit, poll, fragment) and poll.essential:
-                unit.silent(self._clock.monotonic())
-                return False
-        if unit.must_identify:
+        self, unit: Unit[StateT], fragment: Callable[[Decoded], StateT | None]
+    ) -> bool | None:
+        """Read what is due; whether the unit answered, None when it was not asked."""
+        turn = self._has_turn(unit.address)
+        if not (polls := unit.begin(self._clock.monotonic(), turn=turn)):
+            return None
+        answered = await self._asker.read(unit, polls, fragment, turn=turn)
+        now = self._clock.monotonic()
+        others = [other.doubts for other in self._units() if other is not unit and other.doubts.known]
+        if unit.doubts.arise(now, others_clean=bool(others) and all(doubts.clean() for doubts in others)):
+            unit.share_address(now)
             return False
-        first = unit.compose()
-        second: StateT | None = None
-        if unit.gate.needs_second_reading(first):
-            again = [poll for poll in unit.again() if await self._ask(unit, poll, fragment)]
-            second = unit.compose(again) if again else None
-        unit.publish(*unit.gate.admit(first, second))
-        return True
-
-    async def _ask[StateT: BatteryState](
-        self, unit: Unit[StateT], poll: Poll, fragment: Callable[[Decoded], StateT | None]
-    ) -> bool:
-        """Ask one question, once more if what came was damaged or a unit that answers did not; whether it was answered."""
-        request = poll.request(unit.address)
-        heard = False
-        for attempt in range(2):
-            if attempt:
-                await self._clock.sleep(_RETRY_PAUSE)
-            exchange = await self._dialogue.ask(self._protocol, request)
-            self._count(unit, exchange)
-            if exchange.frame is not None:
-                unit.frames[poll.name] = exchange.frame
-            summary = exchange.summary(private=poll.private)
-            _LOGGER.debug("%s %d %s: %s", self._transport.name, unit.address, poll.name, summary)
-            now = self._clock.monotonic()
-            heard |= not exchange.silent
-            if exchange.decoded is not None:
-                found = fragment(exchange.decoded)
-                if poll.essential and found is None:
-                    continue
-                unit.answered(poll, now, found, exchange.decoded.identities.get(unit.address))
-                return True
-            if exchange.refused is not None and exchange.refused.refusal is Refusal.UNSUPPORTED:
-                unit.refused(poll, now, certain=not (exchange.foreign or exchange.strays))
-                return False
-            if exchange.refused is not None and exchange.refused.refusal is not Refusal.DAMAGED:
-                break
-            if exchange.silent and not unit.online:
-                break
-        unit.missed(poll, self._clock.monotonic(), silent=not heard)
-        return False
-
-    def _count(self, unit: Unit[Any], exchange: Exchange) -> None:
-        if exchange.foreign:
-            self._foreign += 1
-            self._keep_silent = True
-        unit.count(
-            asked=1,
-            answered=int(exchange.decoded is not None),
-            silent=int(exchange.silent),
-            damaged=exchange.damaged,
-            refused=int(exchange.refused is not None),
-        )
+        return answered
 
     # --- reading out of turn -----------------------------------------------------------------------------------------
 
@@ -401,14 +383,17 @@ class PolledClient:
             raise ValueError(f"no pack at address {address}")
         if self._down is not None:
             raise LinkError(self._down.problem, self._down.detail)
+        if self._silenced:
+            raise self._busy()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._urgent.append((address, done))
+        self._urgent.append((address, self._dialogue.traffic.requests, done))
         self._wake.set()
         await done
 
     async def _serve_urgent(self) -> None:
         while self._urgent:
-            address = self._urgent[0][0]
+            address, asked, _ = self._urgent[0]
+            self._asker.renew(since=asked)
             pack = self._packs.get(address) if address is not None else None
             if pack is not None:
                 pack.hurry()
@@ -419,13 +404,13 @@ class PolledClient:
             # whoever asked for the same in the meantime has it now
             served = [entry for entry in self._urgent if entry[0] == address]
             self._urgent = deque(entry for entry in self._urgent if entry[0] != address)
-            for _, future in served:
+            for *_, future in served:
                 if not future.done():
                     future.set_result(None)
 
     def _fail_urgent(self, err: LinkError) -> None:
         while self._urgent:
-            _, done = self._urgent.popleft()
+            *_, done = self._urgent.popleft()
             if not done.done():
                 done.set_exception(LinkError(err.problem, err.detail))
                 done.exception()  # marks it as seen: whoever asked may have given up
@@ -436,36 +421,23 @@ class PolledClient:
         polls = self._protocol.polls_of(Scope.PACK, address)
         return Unit(address, PackState(address=address), polls, integrity=self._protocol.integrity, limits=self._limits)
 
-    def _candidates(self) -> list[int]:
-        """Addresses where a pack may be that is not known: gaps, and the one after the last of each group."""
-        found: list[int] = []
-        for group in self._protocol.address_groups:
-            known = [index for index, address in enumerate(group) if address in self._packs]
-            if known:
-                found += [address for address in group[: known[-1] + 2] if address not in self._packs]
-        # everything was forgotten: a bank begins with a master
-        return found or [group[0] for group in self._protocol.address_groups if group[0] not in self._packs]
+    def _is_named(self, address: int) -> None:
+        """An answer that speaks for every pack names this one."""
+        if (pack := self._packs.get(address)) is not None:
+            pack.noticed()
+        else:
+            self._add(self._new_pack(address))
+
+    def _add(self, pack: Unit[PackState]) -> None:
+        self._packs[pack.address] = pack
+        self._packs = dict(sorted(self._packs.items()))
 
     async def _look_for_new(self, until: float) -> None:
         """Ask one address where nobody was so far, when the line has nothing else to do."""
-        now = self._clock.monotonic()
-        if (
-            Scope.PACK not in self._scopes
-            or now - self._looked < _LOOK_FOR_NEW
-            or not (candidates := self._candidates())
-        ):
+        address = self._newcomers.next(self._packs, self._clock.monotonic(), until)
+        if address is None:
             return
-        # a bank that fills its interval is asked all the same, only later
-        if until - now < self._protocol.timing.first_byte and now - self._looked < 5 * _LOOK_FOR_NEW:
-            return
-        if self._keep_silent:
-            await self._listen_first()
-        self._looked = now
-        self._look_at = (self._look_at + 1) % len(candidates)
-        pack = self._new_pack(candidates[self._look_at])
-        essential = next(poll for poll in self._protocol.polls if poll.essential)
-        exchange = await self._dialogue.ask(self._protocol, essential.request(pack.address))
-        if exchange.decoded is not None and pack.address in exchange.decoded.packs:
-            self._packs[pack.address] = pack
-            self._packs = dict(sorted(self._packs.items()))
-            await self._poll_pack(pack)
+        pack = self._new_pack(address)
+        if await self._poll(pack, lambda decoded: decoded.packs.get(address)) and address not in self._packs:
+            self._add(pack)
+            self._listener.pack_polled(pack.report())

@@ -8,6 +8,7 @@ from ..catalog import find_model
 from ..model import BatteryState, Identity, LinkCounters, PollReport
 from ..plausibility import Gate, Limits
 from ..protocols.base import Cadence, Integrity, Poll
+from .twins import Doubts
 
 # Three missed readings, then a pack is silent (design decision 6), and what a poll last said is too old to show.
 MISSES_UNTIL_SILENT = 3
@@ -20,6 +21,14 @@ _REFUSALS_BELIEVED = 2
 _BACK_OFF = (0.0, 8.0, 18.0, 28.0, 58.0)
 # Readings that a pack which comes back is kept from the home while its serial number is not known.
 _READINGS_TO_IDENTIFY = 2
+
+
+def fallback_of(poll: Poll) -> tuple[Poll, ...]:
+    """What is asked instead of a poll that a battery declines; the first is essential where the poll is."""
+    return tuple(
+        replace(instead, essential=poll.essential and not place, private=instead.private or poll.private)
+        for place, instead in enumerate(poll.fallback)
+    )
 
 
 class _Answer[StateT: BatteryState]:
@@ -67,7 +76,9 @@ class Unit[StateT: BatteryState]:
         self.gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
         self._empty: StateT = empty
         self._limits = limits
-        self._polls = polls
+        self.doubts = Doubts()
+        self._declared = polls
+        self._polls = polls  # as declared, or what is asked in their place
         self._answers: dict[str, _Answer[StateT]] = {poll.name: _Answer() for poll in polls}
         self._reading = 0
         self._misses = 0
@@ -84,7 +95,17 @@ class Unit[StateT: BatteryState]:
         if not self.online and now < self._not_before:
             return []
         self._reading += 1
+        self.doubts.begin()
+        if self.doubts.conflict:
+            # each reading has to show anew that there is one pack
+            self.identity = None
+            self._answers = {poll.name: _Answer() for poll in self._polls}
         return [poll for poll in self._polls if self._is_due(poll, now, turn=turn)]
+
+    def noticed(self) -> None:
+        """Something else says that it is there: a silent unit need not be given more time."""
+        if not self.doubts.conflict:
+            self._not_before = 0.0
 
     def hurry(self) -> None:
         """Somebody asked for this unit: do not wait, and leave nothing out that can change."""
@@ -118,6 +139,8 @@ class Unit[StateT: BatteryState]:
         answer.misses = answer.silences = answer.refusals = 0
         self.received = now
         if identity is not None:
+            if identity.serial is not None:
+                self.doubts.said(identity.serial, now)
             self.identity = self.identity.joined(identity) if self.identity else identity
             if self._limits is None and (model := find_model(self.identity.manufacturer, self.identity.model)):
                 self.gate.know(model.limits)
@@ -136,21 +159,56 @@ class Unit[StateT: BatteryState]:
         """The battery says that it does not know this question; `certain`: nobody else was asking meanwhile."""
         answer = self._answers[poll.name]
         self.missed(poll, now, silent=False)
-        if not certain or poll.essential or answer.refused_in == self._reading:
+        if not certain or (poll.essential and not poll.fallback) or answer.refused_in == self._reading:
             return
         answer.refused_in = self._reading
         answer.refusals += 1
-        if answer.refusals >= _REFUSALS_BELIEVED:
+        if answer.refusals >= _REFUSALS_BELIEVED and not poll.fallback:
             # what can raise an alarm is never given up for good
             answer.unsupported = poll.cadence is not Cadence.CYCLE
             answer.fragment = None
             answer.not_before = now + _RETRY_IGNORED
             answer.refusals = 0
 
+    def instead_of(self, poll: Poll, now: float, *, declined: bool, turn: bool) -> list[Poll]:
+        """What is asked at once in place of a poll that was just missed, and from now on; nothing if it is kept.
+
+        `declined`: what came back says that the battery has heard. A poll that was answered before is given up only
+        for refusals; an essential one, without which nothing is read, at once when declined, and when a unit that is
+        not there yet does not answer it a second time.
+        """
+        answer = self._answers[poll.name]
+        if not poll.fallback:
+            return []
+        if answer.refusals < _REFUSALS_BELIEVED:
+            if answer.ever:
+                return []
+            if poll.essential:
+                silent = not self.online and self._silences > 0 and answer.silences > 0
+                if not declined and not silent:
+                    return []
+            elif answer.misses < MISSES_UNTIL_SILENT:
+                return []
+        instead = fallback_of(poll)
+        place = self._polls.index(poll)
+        self._polls = (*self._polls[:place], *instead, *self._polls[place + 1 :])
+        for one in instead:
+            self._answers.setdefault(one.name, _Answer())
+        return [one for one in instead if self._is_due(one, now, turn=turn)]
+
     def compose(self, only: Collection[Poll] | None = None) -> StateT:
         """One state out of what is known; the earlier poll wins. `only` leaves the others out."""
         fragments = (self._answers[poll.name].fragment for poll in (self._polls if only is None else only))
         return combine(self._empty, [fragment for fragment in fragments if fragment is not None])
+
+    def stale(self, state: StateT) -> frozenset[str]:
+        """Fields of a composed state that were read in an earlier reading than the last."""
+        fresh = self.compose([poll for poll in self._polls if self._answers[poll.name].reading == self._reading])
+        return frozenset(
+            name
+            for name in _names(type(self._empty))
+            if getattr(fresh, name) is None and getattr(state, name) is not None
+        )
 
     @property
     def must_identify(self) -> bool:
@@ -182,6 +240,7 @@ class Unit[StateT: BatteryState]:
         if not self.online:
             self._not_before = now + _BACK_OFF[min(self._silences, len(_BACK_OFF) - 1)]
             self._silences += 1
+            self._polls = self._declared
         elif self._misses >= MISSES_UNTIL_SILENT:
             self.lost()
 
@@ -191,13 +250,20 @@ class Unit[StateT: BatteryState]:
         self.held_back = {}
         self.gate.forget()
         self.gate.know(self._limits or Limits())
-        self._answers = {name: _Answer() for name in self._answers}
+        self._polls = self._declared
+        self._answers = {poll.name: _Answer() for poll in self._polls}
         self._whole = True
         self._silences = 0
         self._not_before = 0.0
         if self.identity is not None:
             self._unidentified = _READINGS_TO_IDENTIFY if self.identity.serial is not None else 0
             self.identity = None
+
+    def share_address(self, now: float) -> None:
+        """Two packs answer here: nothing of either is shown, and they are asked only now and then."""
+        self.lost()
+        self._unidentified = 0
+        self._not_before = self.doubts.ask_again(now)
 
     def count(self, **more: int) -> None:
         """Add to the counters."""
@@ -213,21 +279,26 @@ class Unit[StateT: BatteryState]:
             received=self.received,
             held_back=self.held_back,
             counters=self.counters,
+            conflict=self.doubts.conflict,
         )
 
 
 def combine[StateT: BatteryState](empty: StateT, parts: list[StateT]) -> StateT:
-    """Merge fragments of one reading; for each field the first fragment that has it wins."""
+    """Merge fragments of one reading; for each field the first fragment that has it wins, alarms add up."""
     if len(parts) == 1:
         return parts[0]
     values: dict[str, Any] = {}
     derived: set[str] = set()
     for part in parts:
         for name in _names(type(empty)):
-            if name not in values and (value := getattr(part, name)) is not None:
+            if (value := getattr(part, name)) is None:
+                continue
+            if name not in values:
                 values[name] = value
                 if name in part.derived:
                     derived.add(name)
+            elif name == "alarms":  # where several questions are about alarms, each brings its own
+                values[name] |= value
     return replace(empty, **values, derived=frozenset(derived))
 
 

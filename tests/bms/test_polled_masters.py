@@ -1,0 +1,135 @@
+"""Another master on a line that is polled: from its first question on, nothing of ours goes out."""
+
+import asyncio
+
+import pytest
+
+from custom_components.lfp_battery.bms.clients.overhearing import OtherMasters
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
+from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.modbus_frame import read_request
+from tests.simulator.bus import SecondMaster
+from tests.simulator.faults import Fault, Kind
+from tests.simulator.pylon import request
+
+from .rig import MakeRig
+
+CYCLE = 10.0
+
+
+@pytest.mark.parametrize("period", [0.7, 1.13, 20.0])
+@pytest.mark.parametrize("packs", [1, 2, 6])
+async def test_from_its_first_question_on_nothing_is_sent(make_rig: MakeRig, period: float, packs: int) -> None:
+    """It may ask between our cycles or into them; packs are lost and the owner is told within one cycle."""
+    rig = await make_rig(25.0, packs=packs)
+    rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=period, first=3.0))
+    await rig.clock.advance(3.0)
+    while not rig.told.other_masters:
+        await rig.clock.advance(0.1)
+        assert rig.clock.monotonic() < 28.0 + max(CYCLE, 2 * period)
+    before = rig.bus.bytes_received
+    assert not any(rig.told.last(address).online for address in rig.bank.packs)
+    await rig.clock.advance(600.0)
+    assert rig.bus.bytes_received == before
+    assert rig.told.other_masters == 1
+    assert [error for _, error in rig.told.links] == [None]
+    assert rig.client.diagnostics()["other_master"] is True
+
+
+async def test_a_reading_on_request_is_refused_and_one_that_waits_fails(make_rig: MakeRig) -> None:
+    """Nobody waits for ever, and nothing is sent for anybody."""
+    rig = await make_rig(25.0, packs=2)
+    rig.client.set_polling(enabled=False)
+    await rig.clock.advance(5.0)
+    before = rig.bus.bytes_received
+    rig.bus.babble(request(3, 0x42))
+    await rig.clock.advance(1.0)
+    with pytest.raises(LinkError) as caught:
+        await rig.client.read(2)
+    assert caught.value.problem is LinkProblem.BUSY
+    assert rig.bus.bytes_received == before
+
+
+async def test_who_waits_for_a_reading_is_told_when_somebody_else_asks(make_rig: MakeRig) -> None:
+    """The question is heard while a reading is under way."""
+    rig = await make_rig(15.0, packs=4)
+    waiting = [asyncio.create_task(rig.client.read(address)) for address in (2, 3, 4, 5)]
+    await asyncio.sleep(0)
+    rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=0.31, first=0.3))
+    await rig.clock.advance(5.0)
+    problems = [task.exception() for task in waiting if task.exception() is not None]
+    assert problems
+    assert all(isinstance(error, LinkError) and error.problem is LinkProblem.BUSY for error in problems)
+    assert rig.told.other_masters == 1
+
+
+async def test_one_who_asks_while_the_line_is_opened_is_never_disturbed(make_rig: MakeRig) -> None:
+    """Two seconds of listening come before our first byte."""
+    rig = await make_rig()
+    rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=1.5, first=0.5))
+    await rig.clock.advance(60.0)
+    assert rig.bus.bytes_received == 0
+    assert rig.told.other_masters == 1
+
+
+async def test_it_stays_silent_when_the_line_comes_back(make_rig: MakeRig) -> None:
+    """Pulling the plug does not make the other one go away."""
+    rig = await make_rig(15.0, packs=1)
+    rig.bus.babble(request(2, 0x61))
+    await rig.clock.advance(1.0)
+    before = rig.bus.bytes_received
+    rig.bus.unplug()
+    await rig.clock.advance(5.0)
+    rig.bus.replug()
+    await rig.clock.advance(60.0)
+    assert rig.bus.bytes_received == before
+    assert [error is None for _, error in rig.told.links] == [True, False, True]
+    assert rig.told.other_masters == 1
+
+
+async def test_a_question_in_another_protocol_is_noticed(make_rig: MakeRig) -> None:
+    """An inverter may speak Modbus where Pylon packs are polled: one question with a CRC is enough."""
+    if not any(protocol.integrity.value == "crc" for protocol in POLLED.values()):
+        pytest.skip("no protocol with a CRC is registered yet")
+    rig = await make_rig(19.0, packs=1)
+    before = rig.bus.bytes_received
+    rig.bus.babble(read_request(1, 0x13, 16))
+    await rig.clock.advance(60.0)
+    assert rig.told.other_masters == 1
+    assert rig.bus.bytes_received == before
+
+
+def test_a_weak_check_of_another_protocol_has_to_come_twice() -> None:
+    """One frame that adds up may be chance, and the verdict is for good."""
+
+    class Other(type(POLLED["pylon-rs485"])):  # type: ignore[misc]
+        """Spoken here, in frames of its own."""
+
+        name = "other"
+
+        def is_request(self, frame: bytes) -> bool:
+            return False
+
+    masters = OtherMasters(Other(), POLLED.values())
+    assert not masters.hear(request(2, 0x61), 0.0)
+    assert not masters.hear(request(2, 0x61), 1000.0)
+    assert masters.hear(request(2, 0x62), 1010.0)
+
+
+def test_our_own_question_that_comes_back_late_is_nobodys() -> None:
+    """Gateways give it back when they like."""
+    masters = OtherMasters(POLLED["pylon-rs485"], POLLED.values())
+    masters.own.sent(request(2, 0x42), 10.0)
+    assert not masters.hear(request(2, 0x42), 12.0)
+    assert masters.hear(request(3, 0x42), 12.1)
+    assert masters.hear(request(2, 0x42), 30.0)
+
+
+@pytest.mark.parametrize("kind", [Kind.ECHO, Kind.LATE, Kind.BAD_CHECKSUM, Kind.NOISE_BEFORE, Kind.FLIP_FRAME])
+async def test_trouble_of_our_own_is_no_other_master(make_rig: MakeRig, kind: Kind) -> None:
+    """Echoes, late answers and damage, for an hour."""
+    rig = await make_rig(15.0, packs=2)
+    rig.bus.faults.add(Fault(kind=kind, probability=0.5))
+    await rig.clock.advance(3600.0)
+    assert rig.told.other_masters == 0
+    assert len(rig.told.cycles) > 200
