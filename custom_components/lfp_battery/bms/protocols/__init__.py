@@ -3,16 +3,19 @@
 from .base import Codec, PolledProtocol
 from .cvte import Cvte
 from .growatt import Growatt
+from .pace_modbus import PaceModbus, SrneWow
 from .pylon import PylonPacks, PylonSystem, PylonV28
 from .pylon_dialects import Eg4V20, SeplosV20, TdtV25
 from .voltronic import Voltronic
+from .zt import ZtNative
 
 POLLED: dict[str, PolledProtocol] = {
-    protocol.name: protocol for protocol in (PylonPacks(), PylonSystem(), Growatt(), Cvte(), Voltronic())
+    protocol.name: protocol
+    for protocol in (PylonPacks(), PylonSystem(), Growatt(), Cvte(), Voltronic(), PaceModbus(), ZtNative())
 }
 
 # Everything that bytes can be read as, what is recognised only to be refused included.
 DECODERS: dict[str, Codec] = {
     **POLLED,
-    **{codec.name: codec for codec in (PylonV28(), SeplosV20(), TdtV25(), Eg4V20())},
+    **{codec.name: codec for codec in (PylonV28(), SeplosV20(), TdtV25(), Eg4V20(), SrneWow())},
 }

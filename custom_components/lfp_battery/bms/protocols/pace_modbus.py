@@ -1,0 +1,302 @@
+"""The PACE BMS Modbus map V1.3, each pack at its own address; inverter makers know it as SRNE or WOW.
+
+Source: modbus-rtu.md sections 5 and 6. Register numbers are decimal, as in the document. One newer layout ("v2") is told
+by register 15, which holds the number of cells there and a cell voltage here.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final, override
+
+from ..model import Alarm, Condition, Identity, Mode, PackState, Severity, power_of
+from .base import Cadence, Codec, Decoded, Poll, Probe
+from .modbus_fields import Field, alarm_bits, alarms, bits_of, values
+from .modbus_frame import ModbusProtocol, Registers, read_request, reading
+
+_ZERO: Final = frozenset({0})
+_NO_PROBE: Final = frozenset({-2000})
+
+_CURRENT, _VOLTAGE, _SOC, _SOH, _REMAINING, _FULL = 0, 1, 2, 3, 4, 5
+_WARNING, _PROTECTION, _STATUS, _BALANCE, _SWITCHES_V2 = 9, 10, 11, 12, 14
+_FIELDS: Final = (
+    Field(_CURRENT, "current", 100, signed=True),
+    Field(_VOLTAGE, "voltage", 100),
+    Field(_REMAINING, "remaining_capacity", 100),
+    Field(_FULL, "full_capacity", 100, absent=_ZERO),
+    Field(6, "design_capacity", 100, absent=_ZERO),
+    Field(7, "cycles"),
+)
+
+_LAYOUT: Final = 15  # cell 1, or in v2 the number of cells
+_CELLS, _MOST_CELLS = 15, 16
+_PROBES, _ALL_PROBES = 31, 6  # four on cells, MOSFET, environment
+_PLACES: Final = (
+    Field(35, "mosfet_temperature", 10, signed=True, absent=_NO_PROBE),
+    Field(36, "ambient_temperature", 10, signed=True, absent=_NO_PROBE),
+)
+_CELL_MV: Final = range(1500, 4501)
+_CELLS_V2, _MOST_CELLS_V2 = 16, 32
+_PROBE_COUNT_V2, _PROBES_V2, _MOST_PROBES_V2 = 46, 47, 8
+_MOSFET_V2: Final = Field(57, "mosfet_temperature", 10, signed=True, absent=_NO_PROBE | _ZERO)
+_LIKELY_CELSIUS: Final = range(-400, 1201)  # 0.1 degC
+
+# The 2018 edition counts what was discharged in 10 mAh and in Wh; the mean voltage between the two shows it to be so.
+_DISCHARGED_AH, _DISCHARGED_WH = 40, 42
+_MEAN_VOLTAGE: Final = (8.0, 65.0)
+
+_WARNINGS: Final = alarm_bits(
+    Severity.WARNING,
+    {
+        0: Condition.CELL_OVERVOLTAGE,
+        1: Condition.CELL_UNDERVOLTAGE,
+        2: Condition.PACK_OVERVOLTAGE,
+        3: Condition.PACK_UNDERVOLTAGE,
+        4: Condition.CHARGE_OVERCURRENT,
+        5: Condition.DISCHARGE_OVERCURRENT,
+        8: Condition.CHARGE_OVERTEMPERATURE,
+        9: Condition.DISCHARGE_OVERTEMPERATURE,
+        10: Condition.CHARGE_UNDERTEMPERATURE,
+        11: Condition.DISCHARGE_UNDERTEMPERATURE,
+        12: Condition.AMBIENT_OVERTEMPERATURE,
+        13: Condition.AMBIENT_UNDERTEMPERATURE,
+        14: Condition.MOSFET_OVERTEMPERATURE,
+        15: Condition.LOW_SOC,
+    },
+)
+_PROTECTIONS: Final = alarm_bits(
+    Severity.PROTECTION,
+    {
+        0: Condition.CELL_OVERVOLTAGE,
+        1: Condition.CELL_UNDERVOLTAGE,
+        2: Condition.PACK_OVERVOLTAGE,
+        3: Condition.PACK_UNDERVOLTAGE,
+        4: Condition.CHARGE_OVERCURRENT,
+        5: Condition.DISCHARGE_OVERCURRENT,
+        6: Condition.SHORT_CIRCUIT,
+        7: Condition.CHARGER_OVERVOLTAGE,
+        8: Condition.CHARGE_OVERTEMPERATURE,
+        9: Condition.DISCHARGE_OVERTEMPERATURE,
+        10: Condition.CHARGE_UNDERTEMPERATURE,
+        11: Condition.DISCHARGE_UNDERTEMPERATURE,
+        12: Condition.MOSFET_OVERTEMPERATURE,
+        13: Condition.AMBIENT_OVERTEMPERATURE,
+        14: Condition.AMBIENT_UNDERTEMPERATURE,
+    },
+)
+_FAULTS: Final = alarm_bits(
+    Severity.FAULT,
+    {
+        0: Condition.MOSFET_FAILURE,
+        1: Condition.MOSFET_FAILURE,
+        2: Condition.TEMPERATURE_SENSING_FAILURE,
+        4: Condition.CELL_FAILURE,
+        5: Condition.INTERNAL_FAILURE,
+        14: Condition.REVERSE_POLARITY,
+    },
+)
+_CHARGING, _DISCHARGING, _CHARGE_ON, _DISCHARGE_ON, _LIMITER, _HEATER = 8, 9, 10, 11, 12, 15
+_STATUS_NAMED: Final = frozenset({*_FAULTS, _CHARGING, _DISCHARGING, _CHARGE_ON, _DISCHARGE_ON, _LIMITER, _HEATER})
+_CHARGE_ON_V2, _DISCHARGE_ON_V2 = 14, 15
+
+
+def percentage(raw: int | None) -> int | None:
+    """SOC or SOH in %; some firmware has it in the high byte, and then nothing in the low one."""
+    if raw is None or raw <= 100:
+        return raw
+    return raw & 0xFF or raw >> 8
+
+
+def _celsius(raw: int) -> float | None:
+    """0.1 degC in a signed word; None: no probe."""
+    value = raw - 0x10000 if raw & 0x8000 else raw
+    return None if value in _NO_PROBE else value / 10
+
+
+def _millivolts(words: tuple[int, ...]) -> tuple[float | None, ...]:
+    """Cells in V up to the last one that there is."""
+    count = max((place for place, word in enumerate(words, 1) if word), default=0)
+    return tuple(word / 1000 if word else None for word in words[:count])
+
+
+def _is_v2(registers: Registers) -> bool:
+    layout = registers.u16(_LAYOUT)
+    return layout is not None and 0 < layout <= _MOST_CELLS_V2
+
+
+def _cells(registers: Registers) -> tuple[float | None, ...] | None:
+    """Cell voltages; None where the window does not tell which layout it is."""
+    if _is_v2(registers):
+        words = registers.block(_CELLS_V2, registers.u16(_LAYOUT) or 0)
+    elif (registers.u16(_LAYOUT) or 0) in _CELL_MV:
+        words = registers.block(_CELLS, _MOST_CELLS)
+    else:
+        return None
+    return (_millivolts(words) or None) if words is not None else None
+
+
+def _temperatures(registers: Registers, found: dict[str, Any]) -> None:
+    """V1.3: six words. Without register 15 they may as well be cells of v2, and nothing at all."""
+    if (words := registers.block(_PROBES, _ALL_PROBES)) is None:
+        return
+    probes = [_celsius(word) for word in words]
+    likely = all(probe is None or round(probe * 10) in _LIKELY_CELSIUS for probe in probes) and any(words)
+    if not registers.has(_LAYOUT) and not likely:
+        return
+    on_cells = tuple(probes[:4])
+    if any(probe is not None for probe in on_cells):
+        found["cell_temperatures"] = on_cells
+    found |= values(registers, _PLACES)
+
+
+def _temperatures_v2(registers: Registers, found: dict[str, Any]) -> None:
+    """V2: a count, that many probes, and the MOSFET by itself. V1.3 has nothing or zeros there."""
+    count = registers.u16(_PROBE_COUNT_V2)
+    if count is not None:
+        if not 0 < count <= _MOST_PROBES_V2 or (words := registers.block(_PROBES_V2, count)) is None:
+            return
+        probes = tuple(_celsius(word) for word in words)
+        if any(probe is not None and round(probe * 10) not in _LIKELY_CELSIUS for probe in probes) or not any(words):
+            return
+        if any(probe is not None for probe in probes):
+            found["cell_temperatures"] = probes
+    found |= values(registers, (_MOSFET_V2,))
+
+
+def _status(registers: Registers, found: dict[str, Any], info: dict[str, object]) -> None:
+    """Mode, switches, and bits that nobody can name: they are set on healthy packs."""
+    status = registers.u16(_STATUS)
+    left = {
+        "warnings": _unnamed(registers.u16(_WARNING), _WARNINGS),
+        "protections": _unnamed(registers.u16(_PROTECTION), _PROTECTIONS),
+        "status": _unnamed(status, _STATUS_NAMED),
+    }
+    if unnamed := {name: bits for name, bits in left.items() if bits}:
+        info["unnamed_bits"] = unnamed
+    if status is None:
+        return
+    on = frozenset(bits_of(status))
+    found["mode"] = (
+        Mode.CHARGING if _CHARGING in on else Mode.DISCHARGING if _DISCHARGING in on else Mode.STANDBY
+    )  # fmt: skip
+    found["heater_active"] = _HEATER in on
+    switches = registers.u16(_SWITCHES_V2) if _is_v2(registers) else None
+    if switches:
+        found["charge_enabled"] = bool(switches >> _CHARGE_ON_V2 & 1)
+        found["discharge_enabled"] = bool(switches >> _DISCHARGE_ON_V2 & 1)
+    else:
+        found["charge_enabled"] = _CHARGE_ON in on
+        found["discharge_enabled"] = _DISCHARGE_ON in on
+    if _LIMITER in on:
+        info["charge_limiter_on"] = True
+
+
+def _unnamed(word: int | None, named: frozenset[int] | Mapping[int, Alarm]) -> int:
+    return sum(1 << bit for bit in bits_of(word or 0) if bit not in named)
+
+
+def _discharged(registers: Registers) -> float | None:
+    """KWh so far (2018 edition); None where the two counters do not belong together."""
+    charge, energy = registers.u32(_DISCHARGED_AH), registers.u32(_DISCHARGED_WH)
+    if not charge or not energy or not _MEAN_VOLTAGE[0] <= energy / (charge / 100) <= _MEAN_VOLTAGE[1]:
+        return None
+    return energy / 1000
+
+
+def _identity(registers: Registers, info: dict[str, object]) -> Identity:
+    """V1.3: version, serial numbers of BMS and pack. V2: version, serial number, model, from where V1.3 has the last."""
+    if registers.has(150):
+        if (bms := registers.text(160, 10)) is not None:
+            info["bms_serial"] = bms
+        return Identity(firmware=registers.text(150, 10), serial=registers.text(170, 10))
+    if (serial := registers.text(180, 10)) is None:
+        return Identity()
+    return Identity(firmware=registers.text(170, 10), serial=serial, model=registers.text(190, 10))
+
+
+class PaceModbus(ModbusProtocol):
+    """Every pack answers for itself; nothing in this map limits a current."""
+
+    name = "pace-modbus-1.3"
+    address_groups: ClassVar[tuple[tuple[int, ...], ...]] = (tuple(range(1, 17)),)
+    conditions = frozenset(alarm.condition for table in (_WARNINGS, _PROTECTIONS, _FAULTS) for alarm in table.values())
+    polls = (
+        Poll(
+            name="status",
+            cadence=Cadence.CYCLE,
+            request=reading(0, 37),  # the widest that every known dialect answers
+            essential=True,
+            fallback=(
+                Poll(name="basic", cadence=Cadence.CYCLE, request=reading(0, 13)),
+                Poll(name="cells", cadence=Cadence.CYCLE, request=reading(15, 22)),
+            ),
+        ),
+        Poll(
+            name="more",  # temperatures of v2, the counter of the 2018 edition
+            cadence=Cadence.ROTATION,
+            request=reading(37, 21),
+            fallback=(Poll(name="probes", cadence=Cadence.ROTATION, request=reading(_PROBE_COUNT_V2, 12)),),
+        ),
+        Poll(name="identity", cadence=Cadence.ONCE, request=reading(150, 30), private=True),
+        Poll(name="identity_v2", cadence=Cadence.ONCE, request=reading(0xAA, 35), private=True),
+    )
+    probes: ClassVar[tuple[Probe, ...]] = tuple(
+        Probe(name=f"status of {unit}", address=unit, request=read_request(unit, 0, 13)) for unit in (1, 2)
+    )
+
+    @override
+    def recognises(self, request: bytes, frame: bytes) -> bool:
+        """See `Codec`. ZT's map has voltage and current the other way round, then a cell where this one has the SOC."""
+        if not Codec.recognises(self, request, frame) or request[2:4] != b"\x00\x00":
+            return False
+        words = self.words(request[4] << 8 | request[5], frame) or ()
+        if len(words) <= _SOC or words[_VOLTAGE] not in range(1000, 6501):
+            return False
+        if words[_SOC] > 100 and not _in_high_byte(*words[_SOC : _SOH + 1]):
+            return False
+        if len(words) > _FULL and not 0 < words[_FULL] >= 0.9 * words[_REMAINING]:
+            return False
+        return len(words) <= _LAYOUT or words[_LAYOUT] in _CELL_MV or 0 < words[_LAYOUT] <= _MOST_CELLS_V2
+
+    @override
+    def read(self, unit: int, registers: Registers) -> Decoded:
+        """See `ModbusProtocol`."""
+        info: dict[str, object] = {}
+        found: dict[str, Any] = dict(values(registers, _FIELDS))
+        if registers.u16(_FULL) == 0:
+            found.pop("remaining_capacity", None)
+        found["soc"] = percentage(registers.u16(_SOC))
+        found["soh"] = percentage(registers.u16(_SOH)) or None
+        if (power := power_of(found.get("voltage"), found.get("current"))) is not None:
+            found |= {"power": power, "derived": frozenset({"power"})}
+        found["cell_voltages"] = _cells(registers)
+        if not _is_v2(registers):
+            _temperatures(registers, found)
+        _temperatures_v2(registers, found)
+        found["alarms"] = alarms(
+            (
+                (registers.u16(_WARNING), _WARNINGS),
+                (registers.u16(_PROTECTION), _PROTECTIONS),
+                (registers.u16(_STATUS), _FAULTS),
+            )
+        )
+        _status(registers, found, info)
+        if (balance := registers.u16(_BALANCE)) is not None:
+            found["balancing_cells"] = frozenset(bit + 1 for bit in bits_of(balance))
+        found["energy_discharged"] = _discharged(registers)
+        identity = _identity(registers, info)
+        known = {name: value for name, value in found.items() if value is not None}
+        return Decoded(
+            packs={unit: PackState(address=unit, **known)} if known else {},
+            identities={} if identity == Identity() else {unit: identity},
+            info=info,
+        )
+
+
+def _in_high_byte(soc: int, soh: int = 0) -> bool:
+    """Whether both are percentages times 256, and of a battery that is not worn out: a cell's mV seldom look so."""
+    return not soc & 0xFF and not soh & 0xFF and soc >> 8 <= 100 and 50 <= soh >> 8 <= 100
+
+
+class SrneWow(PaceModbus):
+    """The same under the name by which SRNE inverters know it."""
+
+    name = "srne-wow-modbus"
