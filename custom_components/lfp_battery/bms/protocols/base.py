@@ -143,6 +143,10 @@ class Codec(ABC):
             return False
         return True
 
+    def address_of(self, question: bytes) -> int | None:
+        """Whom an intact question asks; None where nothing in it tells. Never raises."""
+        return None
+
     def is_link_bus(self, frame: bytes) -> bool:
         """Whether an overheard question is one that only packs ask each other: this is the port between packs."""
         return False

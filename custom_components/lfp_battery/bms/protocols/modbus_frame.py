@@ -123,6 +123,11 @@ class ModbusProtocol(PolledProtocol):
         return is_question(frame) and crc_is_right(frame)
 
     @override
+    def address_of(self, question: bytes) -> int | None:
+        """See `Codec`."""
+        return question[0] if is_question(question) else None
+
+    @override
     def decode(self, request: bytes | None, frame: bytes) -> Decoded:
         """See `Codec`. An answer does not say which registers it holds: without its question it says nothing."""
         if len(frame) < 5 or not crc_is_right(frame):

@@ -174,6 +174,14 @@ class _Pylon(PolledProtocol):
             return False
 
     @override
+    def address_of(self, question: bytes) -> int | None:
+        """See `Codec`."""
+        try:
+            return _question(question).address
+        except FrameError:
+            return None
+
+    @override
     def decode(self, request: bytes | None, frame: bytes) -> Decoded:
         """See `Codec`. Without a request the content has to say what it answers."""
         answer = parse(frame)
