@@ -9,6 +9,7 @@ from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.errors import LinkError
 from custom_components.lfp_battery.bms.model import BankState, CycleReport, PackState, PollReport
 from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.base import PolledProtocol
 from tests.simulator.bank import SimBank
 from tests.simulator.bus import Bus
 from tests.simulator.pylon import Profile, PylonSpeaker
@@ -58,12 +59,13 @@ class Rig:
         packs: int = 3,
         *,
         profile: Profile = Profile.C,
-        protocol: str = "pylon-rs485",
+        protocol: str | PolledProtocol = "pylon-rs485",
         baudrate: int = 9600,
         addresses: Collection[int] | None = None,
         interval: float | None = None,
+        wake: bool = False,
     ) -> None:
-        """Connect everything; `start` sets it going."""
+        """Connect everything; `start` sets it going. `wake`: the client may open the line at other speeds."""
         self.clock = DrivenClock()
         self.bank = SimBank(packs, self.clock)
         self.speaker = PylonSpeaker(self.bank, profile)
@@ -71,11 +73,12 @@ class Rig:
         self.told = Told(self.clock)
         self.client = PolledClient(
             self.bus.open_line(baudrate),
-            POLLED[protocol],
+            POLLED[protocol] if isinstance(protocol, str) else protocol,
             clock=self.clock,
             listener=self.told,
             addresses=list(self.bank.packs) if addresses is None else addresses,
             interval=interval,
+            open_line=self.bus.open_line if wake else None,
         )
         self._task: asyncio.Task[None] | None = None
 

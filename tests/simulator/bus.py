@@ -175,6 +175,7 @@ class Bus:
         self.requests: deque[tuple[float, bytes]] = deque(maxlen=_KEPT)  # (monotonic at the first bit, bytes)
         self.foreign_requests: deque[tuple[float, bytes]] = deque(maxlen=_KEPT)
         self.bytes_answered = 0
+        self.at_other_speed: Callable[[bytes, int], None] | None = None  # told what the packs cannot read
         self._listeners: list[Listener] = []
         self._on_line: list[Transmission] = []
         self._port: MemoryPort | None = None
@@ -241,6 +242,8 @@ class Bus:
         """The packs have heard a whole transmission of a master."""
         if transmission.baudrate != self.baudrate:
             self.speaker.reset()
+            if self.at_other_speed is not None:
+                self.at_other_speed(bytes(transmission.data), transmission.baudrate)
             return
         now = self.clock.monotonic()
         byte_time = BITS_PER_BYTE / self.baudrate
