@@ -49,7 +49,7 @@ def is_question(frame: bytes | bytearray) -> bool:
     if function in _READ_BITS:
         return len(frame) == _QUESTION and 0 < count <= _MOST_BITS
     if function in _WRITE_ONE:
-        return len(frame) == _QUESTION
+        return len(frame) == _QUESTION and (function == _WRITE_ONE[1] or (frame[4] in {0, 0xFF} and not frame[5]))
     return function in _WRITE_MANY and len(frame) == _values_size(frame)
 
 
@@ -76,16 +76,19 @@ class ModbusSplitter:
         self._buffer = bytearray()
         self._noise = 0
         self._reply_sizes = reply_sizes
-        self._answer: tuple[int, int, int] | None = None  # unit, function and words awaited
+        self._answer: tuple[int, int, int] | None = None  # unit, function and bytes of data awaited
         self._asked = request is not None
         if request is not None:
             self._await(request)
 
     def _await(self, question: bytes) -> None:
-        if is_question(question) and question[1] in READ_WORDS:
-            self._answer = question[0], question[1], question[4] << 8 | question[5]
-        else:
-            self._answer = None
+        self._answer = None
+        if is_question(question):
+            unit, function, count = question[0], question[1], question[4] << 8 | question[5]
+            if function in READ_WORDS:
+                self._answer = unit, function, 2 * count
+            elif function in _READ_BITS:
+                self._answer = unit, function, (count + 7) // 8
 
     def feed(self, data: bytes) -> list[bytes]:
         """See `Splitter`."""
@@ -143,7 +146,8 @@ class ModbusSplitter:
         if function not in _FUNCTIONS:
             return
         if function in _WRITE_MANY:
-            yield _QUESTION  # the answer
+            if left < 6 or 0 < (buffer[start + 4] << 8 | buffer[start + 5]) <= _MOST_BITS:
+                yield _QUESTION  # the answer
             if left < 7:
                 yield 10  # the least there can be
             elif size := _values_size(buffer[start : start + 7]):
@@ -157,7 +161,7 @@ class ModbusSplitter:
             yield _REFUSAL + 1
         elif function in READ_WORDS:
             yield from (size for size in self._reply_sizes(bytes(buffer[start : start + 4])) if size <= LONGEST)
-        elif 0 < buffer[start + 2] <= _MOST_BITS // 8:
+        elif self._answer == (unit, function, buffer[start + 2]):  # nobody reads bits here; only when just asked for
             yield 5 + buffer[start + 2]
 
     def _awaited_size(self, start: int) -> int | None:
@@ -165,10 +169,11 @@ class ModbusSplitter:
         buffer = self._buffer
         if self._answer is None or len(buffer) - start < 4:
             return None
-        unit, function, words = self._answer
+        unit, function, payload = self._answer
         if buffer[start] != unit or buffer[start + 1] != function:
             return None
-        payload = 2 * words
+        if function in _READ_BITS:
+            return 5 + payload if buffer[start + 2] == payload else None
         sizes = self._reply_sizes(bytes(buffer[start : start + 4]))
         return next((size for size in sizes if size - payload in {5, 6}), None)
 
