@@ -2,6 +2,7 @@
 
 from .catalog import FAMILIES, Family, Model, find_model
 from .clients.base import BatteryClient, ClientListener
+from .clients.listening import ListeningClient
 from .clients.polled import PolledClient
 from .clock import Clock, DrivenClock, SystemClock
 from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, scan
@@ -49,6 +50,7 @@ __all__ = [
     "LinkCounters",
     "LinkError",
     "LinkProblem",
+    "ListeningClient",
     "Mode",
     "Model",
     "Outcome",

@@ -1,0 +1,93 @@
+"""A line that is to stay open: opened for as long as it takes, its loss and its return told once."""
+
+from collections.abc import Callable
+from itertools import count
+from typing import Protocol
+
+from ..clock import Clock
+from ..errors import LinkError, LinkProblem
+from .base import ClientListener
+
+# Waits between attempts to open a lost line, in seconds; never longer than a cycle, so that a line that is back is
+# used within one.
+_REOPEN = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Openable(Protocol):
+    """What of a transport is needed here."""
+
+    async def open(self) -> None:
+        """See `ByteTransport`."""
+
+    async def close(self) -> None:
+        """See `ByteTransport`."""
+
+
+class Line:
+    """Keeps one transport open for a client."""
+
+    __slots__ = ("_clock", "_forget", "_listener", "_longest", "_told_up", "_transport", "down", "opened")
+
+    def __init__(
+        self,
+        transport: Openable,
+        clock: Clock,
+        listener: ClientListener,
+        *,
+        forget: Callable[[LinkError], None],
+        longest: float = _REOPEN[-1],
+    ) -> None:
+        """`forget` is called at a loss, before the listener is told; `longest`: s between two attempts at most."""
+        self._transport = transport
+        self._clock = clock
+        self._listener = listener
+        self._forget = forget
+        self._longest = longest
+        self._told_up: bool | None = None  # what the listener knows of the link
+        self.down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
+        self.opened = 0  # times
+
+    def check(self) -> None:
+        """Raise LinkError, with its reason, when the line is down."""
+        if self.down is not None:
+            raise LinkError(self.down.problem, self.down.detail)
+
+    async def open(self) -> None:
+        """Open the line, trying for as long as it takes."""
+        for attempt in count():
+            try:
+                await self._transport.open()
+            except LinkError as err:
+                self._lost(err)
+                await self._clock.sleep(min(_REOPEN[min(attempt, len(_REOPEN) - 1)], self._longest))
+            else:
+                break
+        self.opened += 1
+        self.down = None
+        if not self._told_up:
+            self._told_up = True
+            self._listener.link_changed(None)
+
+    async def reopen(self) -> None:
+        """Open the line anew although nobody said that it is gone; raises LinkError when it is."""
+        await self._transport.close()
+        await self._transport.open()
+        self.opened += 1
+
+    async def lose(self, err: LinkError) -> None:
+        """The line went away."""
+        await self._transport.close()
+        self._lost(err)
+
+    async def shut(self) -> None:
+        """Give the line back; whoever opens it again is told anew."""
+        self._told_up = None
+        self.down = LinkError(LinkProblem.LOST, "closed")
+        await self._transport.close()
+
+    def _lost(self, err: LinkError) -> None:
+        self.down = err
+        self._forget(err)
+        if self._told_up is not False:
+            self._told_up = False
+            self._listener.link_changed(err)
