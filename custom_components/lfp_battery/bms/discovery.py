@@ -43,8 +43,9 @@ class Outcome(StrEnum):
     NOTHING = "nothing"
     ECHO = "echo"  # only our own bytes came back
     NOISE = "noise"
-    OTHER_PROTOCOL = "other_protocol"
-    OTHER_MASTER = "other_master"
+    OTHER_PROTOCOL = "other_protocol"  # a battery that is recognised and cannot be read; `dialect` says which
+    OTHER_MASTER = "other_master"  # somebody else asks; `packs` and `bank` are what was overheard
+    LINK_PORT = "link_port"  # the port between packs, which has a master of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +79,15 @@ class ScanReport:
     bank: BankState | None = None  # what the bank says of itself, on protocols that have it
     bank_address: int | None = None
     bank_identity: Identity | None = None
-    dialect: str | None = None  # OTHER_PROTOCOL: which, when recognised
+    dialect: str | None = None  # a protocol that is only recognised: a key of `protocols.strangers`
     answers: int = 0  # intact answers to our questions
     damaged: int = 0  # frames that failed their check
+    capture: str | None = None  # what was sent and heard, redacted, for `replay`
+
+    @property
+    def experimental(self) -> bool:
+        """Whether this protocol was never seen on hardware."""
+        return self.protocol is not None and POLLED[self.protocol].experimental
 
 
 class _OtherMaster(Exception):
@@ -103,12 +110,18 @@ async def scan(
     clock: Clock,
     protocols: Sequence[str] | None = None,
     speeds: Sequence[int] | None = None,
+    known: tuple[str, int] | None = None,
+    family: str | None = None,
+    quiet: float = _QUIET,
+    listen_only: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> ScanReport:
     """Scan a line; `open_line` makes a closed transport for a speed. Leaves it closed.
 
-    Nothing is sent before two seconds of silence, nothing after a question that was not ours, and never a command
-    that changes anything. `protocols` (names of the registry) and `speeds` (baud) narrow the search.
+    Nothing is sent before `quiet` seconds of silence, nothing after a question that was not ours, and never a command
+    that changes anything. `protocols` (names of the registry) and `speeds` (baud) narrow the search. `known` (protocol
+    and baud of the last success on this port) is tried first, then what the port of this `family` can be set to, a key
+    of the catalog. With `listen_only` nothing is sent at all: the report says whom somebody else asks, or NOTHING.
 
     Raises:
         LinkError: the line cannot be opened, or went away.
