@@ -1,6 +1,7 @@
 """The registry: every protocol by the name that entries, captures and the command line use."""
 
 from .base import Codec, PolledProtocol
+from .console import PylontechConsole, PytesConsole, PytesEboxConsole, PytesV5Console
 from .cvte import Cvte
 from .growatt import Growatt
 from .pace_modbus import PaceModbus, SrneWow
@@ -11,11 +12,24 @@ from .zt import ZtNative
 
 POLLED: dict[str, PolledProtocol] = {
     protocol.name: protocol
-    for protocol in (PylonPacks(), PylonSystem(), Growatt(), Cvte(), Voltronic(), PaceModbus(), ZtNative())
+    for protocol in (
+        PylonPacks(),
+        PylonSystem(),
+        Growatt(),
+        Cvte(),
+        Voltronic(),
+        PaceModbus(),
+        ZtNative(),
+        PytesConsole(),
+        PylontechConsole(),
+    )
 }
 
 # Everything that bytes can be read as, what is recognised only to be refused included.
 DECODERS: dict[str, Codec] = {
     **POLLED,
-    **{codec.name: codec for codec in (PylonV28(), SeplosV20(), TdtV25(), Eg4V20(), SrneWow())},
+    **{
+        codec.name: codec
+        for codec in (PylonV28(), SeplosV20(), TdtV25(), Eg4V20(), SrneWow(), PytesV5Console(), PytesEboxConsole())
+    },
 }
