@@ -33,7 +33,10 @@ def as_they_stand(soc: int | None, remaining: int, full: int) -> Capacities:
 
 
 def unwrapped(expected: float, soc: int | None, remaining: int, full: int) -> Capacities:
-    """The full capacity nearest to what is expected (Ah), and the remaining one that SOC asks for; else nothing."""
+    """The full capacity nearest to what is expected (Ah), and the remaining one that SOC asks for; else nothing.
+
+    A bank that has lost more than 327 Ah of what is expected cannot be told from a larger one.
+    """
     turns = max(round((expected * 100 - full) / _TURN), 0)
     full += turns * _TURN
     if soc is None or not full:
