@@ -1,0 +1,191 @@
+"""The CVTE register map, of which no capture exists: own frames, every bit, and both descriptions of its cells."""
+
+import json
+import os
+from pathlib import Path
+import sys
+
+import pytest
+
+from custom_components.lfp_battery.bms.errors import FrameError
+from custom_components.lfp_battery.bms.model import BankState, Mode
+from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.cvte import Cvte
+from custom_components.lfp_battery.bms.protocols.modbus_frame import Registers
+from tests.simulator.modbus import question, sealed
+
+from .mutation import Fault, Sample, run, table
+
+CVTE = POLLED["cvte-rs485"]
+assert isinstance(CVTE, Cvte)
+
+# Own construction from the register map; the text is what an emulator sends
+NAME = (question(1, 0x1C, 4), bytes.fromhex("010308435654455f434f4d3029"))
+STATUS = (question(1, 0x20, 12), bytes.fromhex("010318006314c9f60a001b004c5d387aa80002004227101630006370f6"))
+EXTREMES = (question(1, 0x2C, 11), bytes.fromhex("010316002a005f0d0100050cfb000c0006001c000300190007e6cc"))
+CELLS = (
+    question(1, 0x40, 17),
+    bytes.fromhex("01032200100cfd0cfe0cff0d000d010cff0cfe0cfd0cfc0cfd0cfe0cfb0cfe0cff0cfe0cfd3288"),
+)
+MILLIVOLTS = (3325, 3326, 3327, 3328, 3329, 3327, 3326, 3325, 3324, 3325, 3326, 3323, 3326, 3327, 3326, 3325)
+
+
+def read(words: dict[int, int]) -> BankState:
+    """What a dump says of the bank."""
+    bank = CVTE.read(1, Registers(words)).bank
+    assert bank is not None
+    return bank
+
+
+def block(start: int, *words: int) -> dict[int, int]:
+    """A dump of consecutive registers."""
+    return dict(enumerate(words, start))
+
+
+def test_an_owner_is_told_that_nobody_has_seen_it_work() -> None:
+    """Confidence C: known from an emulator only."""
+    assert CVTE.experimental
+    assert not POLLED["growatt-rs485"].experimental
+
+
+def test_the_status_block() -> None:
+    """The block that an inverter was reported to ask for."""
+    bank = CVTE.decode(*STATUS).bank
+    assert bank is not None
+    assert (bank.mode, bank.charge_enabled, bank.discharge_enabled) == (Mode.DISCHARGING, True, True)
+    assert (bank.voltage, bank.current, bank.soc, bank.soh) == (53.21, -25.5, 76, 99)
+    assert (bank.remaining_capacity, bank.full_capacity) == (238.64, 314.0)
+    assert (bank.charge_current_limit, bank.charge_voltage_limit) == (100.0, 56.8)
+    assert bank.cell_temperature_max == 27
+    assert bank.alarms is not None
+    assert sorted((alarm.condition.value, alarm.severity.value) for alarm in bank.alarms) == [
+        ("low_soc", "warning"),
+        ("undervoltage", "protection"),
+        ("undervoltage", "warning"),
+    ]
+    assert (bank.power, bank.derived) == (53.21 * -25.5, frozenset({"power"}))
+
+
+def test_extremes_and_cells() -> None:
+    """Which cell it is stays unpublished: nobody knows whether they count from 0 or from 1."""
+    decoded = CVTE.decode(*EXTREMES)
+    assert decoded.bank == BankState(
+        cycles=42, cell_voltage_max=3.329, cell_voltage_min=3.323, cell_temperature_max=28, cell_temperature_min=25
+    )
+    assert (decoded.info["cell_voltage_max_cell"], decoded.info["charge_time_min"]) == (5, 95)
+    bank = CVTE.decode(*CELLS).bank
+    assert bank is not None
+    assert bank.cell_voltages == tuple(mv / 1000 for mv in MILLIVOLTS)
+
+
+def test_the_name_is_what_tells_this_map_from_others() -> None:
+    """In Growatt mode the same registers hold a version, a difference and the cycles."""
+    decoded = CVTE.decode(*NAME)
+    assert decoded.identities[1].manufacturer == "CVTE_COM"
+    for words in ((0x0204, 0, 6, 0), (0, 0, 0, 0)):
+        with pytest.raises(FrameError, match="name"):
+            read(block(0x1C, *words))
+    assert CVTE.probes[0].request == NAME[0]
+
+
+@pytest.mark.parametrize("count", [8, 15, 16])
+def test_cells_are_told_by_their_magnitude_and_place(count: int) -> None:
+    """In mV behind their number, or, as the project's prose has it, in 10 mV from 0x0040 on."""
+    cells = tuple(mv / 1000 for mv in MILLIVOLTS[:count])
+    assert read(block(0x40, count, *MILLIVOLTS[:count], *[0] * (26 - count))).cell_voltages == cells
+    tens = [mv // 10 for mv in MILLIVOLTS[:count]]
+    assert read(block(0x40, *tens, *[0] * (27 - count))).cell_voltages == tuple(value / 100 for value in tens)
+    assert read(block(0x40, count, *tens, *[0] * (26 - count))).cell_voltages == tuple(value / 100 for value in tens)
+
+
+def test_cells_that_make_no_sense_are_not_shown() -> None:
+    """A number without cells, more cells than there is room for, and nothing at all."""
+    assert read(block(0x40, 16, *[0] * 26)).cell_voltages is None
+    assert read(block(0x40, 30, *[3300] * 26)).cell_voltages is None
+    assert read(block(0x40, *[0] * 27)).cell_voltages is None
+    assert read(block(0x40, 27, *[3300] * 16)).cell_voltages is None
+
+
+def test_extremes_in_tens_of_millivolts() -> None:
+    """As the cells of that description."""
+    bank = read({0x2E: 333, 0x30: 332})
+    assert (bank.cell_voltage_max, bank.cell_voltage_min) == (3.33, 3.32)
+    assert read({0x2E: 0, 0x30: 0}).cell_voltage_max is None
+    assert read({0x2E: 33, 0x30: 32}).cell_voltage_max is None
+
+
+def test_probes_that_are_not_there_read_zero() -> None:
+    """At the end of the list they are no places at all."""
+    assert read(block(0x65, 21, 0xFFFB, 0, 22, *[0] * 6)).cell_temperatures == (21.0, -5.0, None, 22.0)
+    assert read(block(0x65, *[0] * 10)).cell_temperatures is None
+
+
+FAULTS = [
+    "overvoltage", "undervoltage", "overcurrent", "short_circuit", "overtemperature", "undertemperature",
+    "cell_imbalance", "internal_failure!", "precharge_failure!",
+]  # fmt: skip
+WARNINGS = [
+    "overvoltage", "undervoltage", "overcurrent", "overtemperature", "undertemperature", "cell_imbalance", "low_soc",
+]  # fmt: skip
+BITS = [
+    (register, bit, condition.rstrip("!"), "fault" if condition.endswith("!") else severity)
+    for register, severity, conditions in ((0x27, "protection", FAULTS), (0x28, "warning", WARNINGS))
+    for bit, condition in enumerate(conditions)
+]
+
+
+@pytest.mark.parametrize(("register", "bit", "condition", "severity"), BITS)
+def test_every_bit_has_its_meaning(register: int, bit: int, condition: str, severity: str) -> None:
+    """Section 7."""
+    alarms = read({0x27: 0, 0x28: 0} | {register: 1 << bit}).alarms
+    assert alarms is not None
+    assert [(alarm.condition.value, alarm.severity.value) for alarm in alarms] == [(condition, severity)]
+    assert {alarm.condition for alarm in alarms} <= CVTE.conditions
+    assert read({register: 1 << bit}).alarms is None
+
+
+def test_the_bits_are_those_of_the_collection() -> None:
+    """Where the collection of captures is at hand, every bit means what it says there."""
+    if not (folder := os.environ.get("LFP_CAPTURES")):
+        pytest.skip("LFP_CAPTURES does not say where the collection of captures is")
+    rows = json.loads((Path(folder) / "conditions.json").read_text(encoding="utf-8"))["bits"]
+    known = {
+        (int(row["where"][:6], 0), row["bit"], row["condition"], row["severity"])
+        for row in rows
+        if row["protocol"] == "cvte-rs485" and row.get("condition")
+    }
+    assert known == set(BITS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "frame", "known"),
+    [
+        (*STATUS, True),
+        (*NAME, False),
+        (*CELLS, False),
+        (question(1, 0x20, 12), sealed(b"\x01\x03\x18" + bytes(24)), False),
+        (question(1, 0x13, 23), sealed(b"\x01\x03\x2e" + bytes(46)), False),
+    ],
+)
+def test_what_an_inverter_asks_is_recognised_by_block_and_values(asked: bytes, frame: bytes, known: bool) -> None:
+    """The name is asked for by nobody else; the status block has to make sense."""
+    assert CVTE.recognises(asked, frame) is known
+
+
+def test_a_block_that_holds_no_battery_is_refused() -> None:
+    """As it may come from a battery of another kind."""
+    with pytest.raises(FrameError, match="no status"):
+        read(block(0x20, *[0] * 12))
+
+
+@pytest.mark.timeout(120)
+def test_damage_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """As for every map with a CRC of 16 bits; the shares are printed."""
+    named = {"name": NAME, "status": STATUS, "extremes": EXTREMES, "cells": CELLS}
+    samples = [Sample.of(name, CVTE, asked, frame) for name, (asked, frame) in named.items()]
+    outcome = run(samples, 30_000, 20261121)
+    with capsys.disabled():
+        sys.stdout.write(f"\ncvte, 30000 frames\n{table(outcome)}\n")
+    for fault in (Fault.FLIP_1, Fault.FLIP_2, Fault.FLIP_3, Fault.SWAP):
+        assert outcome.tallies[fault].wrong == 0
+    assert sum(tally.wrong for tally in outcome.tallies.values()) <= 2
