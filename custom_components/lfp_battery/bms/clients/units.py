@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ..catalog import find_model
-from ..model import BatteryState, Identity, LinkCounters, PollReport
+from ..model import BatteryState, Identity, LinkCounters, PollReport, power_of
 from ..plausibility import Gate, Limits
 from ..protocols.base import Cadence, Integrity, Poll
 from .twins import Doubts
@@ -299,6 +299,10 @@ def combine[StateT: BatteryState](empty: StateT, parts: list[StateT]) -> StateT:
                     derived.add(name)
             elif name == "alarms":  # where several questions are about alarms, each brings its own
                 values[name] |= value
+    # a battery that tells one register at a time tells voltage and current in two answers
+    if "power" not in values and (power := power_of(values.get("voltage"), values.get("current"))) is not None:
+        values["power"] = power
+        derived.add("power")
     return replace(empty, **values, derived=frozenset(derived))
 
 

@@ -114,13 +114,13 @@ def _temperatures(registers: Registers, values: dict[str, Any], info: dict[str, 
 
 
 def _current(registers: Registers) -> float | None:
-    """A, positive while charging. Where both had to be asked for by themselves, the charge current speaks first."""
+    """A, positive while charging. One of the two by itself says nothing when it is 0: the other may flow, or neither."""
     charging, discharging = registers.u16(_CHARGING), registers.u16(_DISCHARGING)
     if charging is not None and discharging is not None:
         return (charging - discharging) / 10
     if charging:
         return charging / 10
-    return None if discharging is None else -discharging / 10
+    return -discharging / 10 if discharging else None
 
 
 def _amount(raw: int | None, per: int) -> float | None:
