@@ -97,7 +97,8 @@ def rules(bank: bool, limits: Limits, cells: int | None) -> tuple[Rule, ...]:
         low, high = max(low, cells * 1.0), min(high, cells * 4.5)
         usual = (cells * _CELL_USUAL[0], cells * _CELL_USUAL[1])
     # peaks last seconds and a short circuit exceeds them, so three times the rated figure is still believed
-    current = max(300.0, 3 * limits.current) if limits.current else (2000.0 if bank else 1000.0)
+    # (a bank: the largest of the catalog, sixteen packs of 314 Ah, at a full charge an hour)
+    current = max(300.0, 3 * limits.current) if limits.current else (5000.0 if bank else 1000.0)
     usual_current = 1.25 * limits.current if limits.current else (1000.0 if bank else 300.0)
     current_step = max(30.0, 0.75 * limits.current) if limits.current else 75.0
     capacity = 1.5 * limits.capacity if limits.capacity else (100_000.0 if bank else 2000.0)
