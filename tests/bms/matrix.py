@@ -17,6 +17,12 @@ from custom_components.lfp_battery.bms.protocols import POLLED
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.bus import Bus
 from tests.simulator.ledger import Ledger
+from tests.simulator.modbus import ModbusSpeaker, RegisterMap
+from tests.simulator.modbus_cvte import CvteMap
+from tests.simulator.modbus_growatt import Dialect as GrowattDialect, GrowattMap
+from tests.simulator.modbus_pace import PaceMap
+from tests.simulator.modbus_voltronic import Dialect as VoltronicDialect, VoltronicMap
+from tests.simulator.modbus_zt import Dialect as ZtDialect, ZtMap
 from tests.simulator.pack import PackSpec
 from tests.simulator.pylon import Profile, PylonSpeaker
 
@@ -45,12 +51,42 @@ class Row:
         family = find_family(self.family)
         assert family is not None
         most = family.max_parallel or _UNSTATED
-        return (1, 3, min(most, self.most or most))
+        most = min(most, self.most or most)
+        return tuple(sorted({1, min(3, most), most}))
 
 
 def _pylon(profile: Profile) -> Callable[[SimBank], PylonSpeaker]:
     return lambda bank: PylonSpeaker(bank, profile)
 
+
+def _modbus(registers: Callable[[], RegisterMap]) -> Callable[[SimBank], ModbusSpeaker]:
+    return lambda bank: ModbusSpeaker(bank, registers())
+
+
+def _growatt() -> RegisterMap:
+    return GrowattMap(GrowattDialect.ZT)
+
+
+def _bank(
+    family: str, protocol: str, registers: Callable[[], RegisterMap], spec: PackSpec, *, most: int | None = None
+) -> Row:
+    """A register map in which one address speaks for the bank."""
+    speaker = _modbus(registers)
+    return Row(
+        family=family,
+        protocol=protocol,
+        baudrate=9600,
+        speaker=speaker,
+        first=1,
+        spec=spec,
+        speaks_for_bank=True,
+        most=most,
+    )
+
+
+_ES, _ML314, _VLRV = PackSpec(capacity=100.0), PackSpec(capacity=314.0), PackSpec(capacity=100.0)
+_GROWATT, _VOLTRONIC, _CVTE = "growatt-rs485", "voltronic-bms-485-20200325", "cvte-rs485"
+_PACE, _NATIVE = "pace-modbus-1.3", "eg4ll-zt-native"
 
 ROWS: tuple[Row, ...] = (
     Row(family="pytes_v", protocol="pylon-rs485", baudrate=9600, speaker=_pylon(Profile.C), first=2),
@@ -62,6 +98,22 @@ ROWS: tuple[Row, ...] = (
         first=2,
         speaks_for_bank=True,
         most=14,
+    ),
+    _bank("es_wall", _VOLTRONIC, VoltronicMap, _ES),
+    _bank("ml314", _GROWATT, _growatt, _ML314),
+    _bank("ml314", _VOLTRONIC, lambda: VoltronicMap(VoltronicDialect.STANDARD), _ML314),
+    Row(family="ml314", protocol=_PACE, baudrate=9600, speaker=_modbus(PaceMap), first=1, spec=_ML314),
+    # more would not fit the words that hold Ah in hundredths
+    _bank("ml314", _CVTE, CvteMap, _ML314, most=2),
+    _bank("vlrv", _GROWATT, _growatt, _VLRV),
+    _bank("vlrv", _VOLTRONIC, VoltronicMap, _VLRV),
+    Row(
+        family="vlrv",
+        protocol=_NATIVE,
+        baudrate=9600,
+        speaker=_modbus(lambda: ZtMap(ZtDialect.VOLTGO)),
+        first=1,
+        spec=_VLRV,
     ),
 )
 
@@ -110,7 +162,7 @@ class Site:
         told = Told(self.clock)
         client = PolledClient(
             self.bus.open_line(report.baudrate),
-            POLLED[report.protocol],
+            POLLED[report.protocol].configured(packs=len(self.bank.packs), capacity=self.row.spec.capacity),
             clock=self.clock,
             listener=told,
             addresses=[pack.address for pack in report.packs] or [report.bank_address or 0],
