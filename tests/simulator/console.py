@@ -1,7 +1,7 @@
 """The text console of Pytes and Pylontech packs, as whoever is plugged into the master sees it.
 
-Written from pytes-console.md alone; section 10 says what it must be able to do. The bus tells it the speed, since a
-Pylontech console that nobody has used for long listens at 1200 baud until it is woken.
+Written from pytes-console.md alone; section 10 says what it must be able to do. A Pylontech console that nobody has
+used for long listens at 1200 baud until it is woken: `Bus.at_other_speed` has to be told of it.
 """
 
 from collections.abc import Callable
@@ -61,7 +61,6 @@ class ConsoleSpeaker(Ledger):
         self._printer = Printer(self.make)
         self._typed = bytearray()
         self._pages: list[tuple[str, ...]] = []
-        self._ready = 0.0
         self._answers: dict[str, Callable[[int | None], tuple[str, _Told] | None]] = {
             "pwr": self._power,
             "bat": self._cells,
@@ -83,17 +82,11 @@ class ConsoleSpeaker(Ledger):
         """See `Speaker`."""
         self._typed.clear()
 
-    def feed_at(self, data: bytes, baudrate: int, now: float) -> list[Reply]:
-        """Take bytes that came at this speed; at another than its own a console hears nothing it could use."""
-        if self.asleep:
-            if baudrate == FRAMED_SPEED and WAKE_UP in data:
-                self.asleep = False
-                self._ready = now + _WAKES_IN
-            return []
-        if baudrate != SPEED or now < self._ready:
-            self.reset()
-            return []
-        return self.feed(data, now)
+    def at_other_speed(self, data: bytes, baudrate: int) -> None:
+        """For `Bus.at_other_speed`: a console that fell back is woken there, and garbles what it says first."""
+        if self.asleep and baudrate == FRAMED_SPEED and WAKE_UP in data:
+            self.asleep = False
+            self.idle_noise = b"\x00\xfe\xff"
 
     @override
     def feed(self, data: bytes, now: float) -> list[Reply]:
@@ -254,6 +247,3 @@ class ConsoleSpeaker(Ledger):
             return None
         lines, values = self._printer.information(*found)
         return self._block(lines), {found[0]: values}
-
-
-_WAKES_IN: Final = 0.5  # s
