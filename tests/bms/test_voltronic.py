@@ -401,11 +401,11 @@ async def test_firmware_that_answers_one_register_at_a_time_is_read_so(rate: flo
 
 def test_damage_is_refused() -> None:
     """Nothing but FrameError and RefusedError leaves the codec, and a CRC lets next to nothing pass."""
+    # no two of one length: a whole answer to another question of that length is none that could be told
     samples = [
-        Sample.of(f"{dialect} {first:#x}", CODEC, question(1, first, len(some)), _frame(dialect, some))
+        Sample.of(f"{dialect} {first:#x}", CODEC, question(1, first, len(words)), _frame(dialect, words))
         for dialect in Dialect
-        for first, words in BLOCKS.items()
-        if (some := words[:1] if dialect is Dialect.BYTES16 else words)
+        for first, words in ({0x33: [76]} if dialect is Dialect.BYTES16 else BLOCKS).items()
     ]
     outcome = run(samples, 60_000, 20261121)
     for fault, tally in outcome.tallies.items():
