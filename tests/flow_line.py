@@ -16,7 +16,9 @@ import probatio
 import pytest
 
 from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms import discovery
 from custom_components.lfp_battery.bms.clock import Clock, DrivenClock
+from custom_components.lfp_battery.bms.discovery import ScanReport
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.const import DOMAIN
 from tests.simulator.bank import SimBank, make_packs
@@ -135,9 +137,20 @@ class FlowLine:
         assert menu["type"] is FlowResultType.MENU
         return await self.submit(menu, {"next_step_id": "serial"})
 
-    async def scan(self, device: str = PORT) -> Any:
+    async def scan(self, device: str = PORT, **asked: Any) -> Any:
         """What a person sees after choosing a port and waiting for the scan."""
-        return await self.scanned(await self.submit(await self.open_form(), {CONF_DEVICE: device}))
+        return await self.scanned(await self.submit(await self.open_form(), {CONF_DEVICE: device, **asked}))
+
+    async def reported(self, report: ScanReport, **asked: Any) -> Any:
+        """What a person sees after a scan that ended like this; for endings that need a battery nobody simulates."""
+
+        async def scan(*_: object, **__: object) -> ScanReport:
+            return report
+
+        self.plug(packs=0)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(discovery, "scan", scan)
+            return await self.scan(**asked)
 
     async def add(self, device: str = PORT) -> ConfigEntry:
         """Go through the whole flow; the entry that it makes."""

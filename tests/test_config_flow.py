@@ -15,19 +15,29 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 
 from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.clock import SystemClock
+from custom_components.lfp_battery.bms.discovery import Outcome, ScanReport
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
-from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACKS, DOMAIN
-from tests.flow_line import PORT, FlowLine, readable
+from custom_components.lfp_battery.const import (
+    CONF_ADDRESSES,
+    CONF_BANK,
+    CONF_BAUDRATE,
+    CONF_FAMILY,
+    CONF_PACKS,
+    DOMAIN,
+)
+from tests.flow_line import PORT, TEXTS, FlowLine, readable
 from tests.simulator.bank import SimBank
-from tests.simulator.bus import Bus, SecondMaster
+from tests.simulator.bus import Bus
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.line import MemoryPort
 from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.pty_line import PtyLine
 from tests.simulator.pylon import Profile, PylonSpeaker
-from tests.simulator.pylon_wire import encode, request
+
+# Recognised only to be refused, each in its own words.
+STRANGERS = sorted(TEXTS["selector"]["stranger"]["options"])
 
 
 @pytest.fixture
@@ -97,8 +107,8 @@ async def test_the_scan_says_what_it_is_doing_and_how_far_it_is(hass: HomeAssist
 
     assert set(seen) == {"listening", "scanning", "reading"}
     assert seen["listening"]["device"] == PORT
-    assert seen["scanning"]["protocol"].startswith("Pylon RS485")
-    assert seen["scanning"]["baudrate"] in {"9600", "115200"}
+    assert seen["scanning"]["protocol"] in set(TEXTS["selector"]["protocol"]["options"].values())
+    assert seen["scanning"]["baudrate"] in {"1200", "9600", "19200", "115200"}
     assert int(seen["reading"]["address"]) >= 2
     fractions = [event.data["progress"] for event in events]
     assert fractions == sorted(fractions)
@@ -261,10 +271,6 @@ def _unreadable(bus: Bus) -> None:
     bus.faults.add(Fault(kind=Kind.SILENCE, containing=b"4642"))
 
 
-def _inverter(bus: Bus) -> None:
-    bus.add_master(SecondMaster(requests=(request(2, 0x42),), period=1.0, first=0.1))
-
-
 @pytest.mark.parametrize(
     ("trouble", "error"),
     [
@@ -272,7 +278,6 @@ def _inverter(bus: Bus) -> None:
         (_echo, "only_echo"),
         (_damage, "noise"),
         (_unreadable, "unreadable"),
-        (_inverter, "other_master"),
     ],
 )
 async def test_trouble_on_the_line_leads_back_to_the_form_and_on_again(
@@ -294,31 +299,69 @@ async def test_trouble_on_the_line_leads_back_to_the_form_and_on_again(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_an_inverter_on_the_line_is_left_in_peace(line: FlowLine) -> None:
-    """Where somebody else asks, not one byte of ours is sent."""
-    bus = line.plug()
-    _inverter(bus)
-    result = await line.scan()
-    assert result["errors"] == {"base": "other_master"}
-    assert result["description_placeholders"]["protocol"].startswith("Pylon")
-    assert bus.bytes_received == 0
-
-
 async def test_an_inverter_that_speaks_another_protocol_is_named_by_it(line: FlowLine) -> None:
     """What is recognised is said, even if it cannot be read."""
-    bus = line.plug(packs=0)  # an answer, heard before the first question, would tell another protocol
-    bus.add_master(SecondMaster(requests=(encode(2, 0x42, version=0x25),), period=1.0, first=0.1))
-    result = await line.scan()
+    report = ScanReport(outcome=Outcome.OTHER_MASTER, dialect="tdt-v25", baudrate=9600)
+    result = await line.reported(report)
     assert result["errors"] == {"base": "other_master"}
-    assert result["description_placeholders"]["protocol"] == "PACE (version 2.5)"
+    assert result["description_placeholders"]["protocol"] == "TDT (version 2.5)"
+    assert "Pylon or Growatt" in result["description_placeholders"]["advice"]
 
 
-async def test_another_protocol_is_named(line: FlowLine) -> None:
-    """A dialect that is recognised is called by its name, so that the person knows what to change."""
-    line.ports[PORT] = _Answering(line.plug(packs=0), encode(2, 0x00, version=0x25))
-    result = await line.scan()
+@pytest.mark.parametrize("dialect", STRANGERS)
+async def test_a_stranger_is_named_with_what_to_do(line: FlowLine, dialect: str) -> None:
+    """A protocol that is recognised only to be refused has its name and its way out."""
+    result = await line.reported(ScanReport(outcome=Outcome.OTHER_PROTOCOL, dialect=dialect))
     assert result["errors"] == {"base": "other_protocol"}
-    assert result["description_placeholders"]["dialect"] == "PACE (version 2.5)"
+    shown = result["description_placeholders"]
+    assert shown["dialect"] == TEXTS["selector"]["protocol"]["options"][dialect]
+    assert shown["advice"] == TEXTS["selector"]["stranger"]["options"][dialect]
+
+
+async def test_a_protocol_that_nobody_knows_has_general_advice(line: FlowLine) -> None:
+    """Choosing another setting is all that can help."""
+    result = await line.reported(ScanReport(outcome=Outcome.OTHER_PROTOCOL))
+    assert result["errors"] == {"base": "other_protocol_unknown"}
+    assert "Growatt or Pylon" in result["description_placeholders"]["advice"]
+
+
+async def test_the_port_between_packs_is_called_so(line: FlowLine) -> None:
+    """Packs that ask each other are no inverter."""
+    result = await line.reported(ScanReport(outcome=Outcome.LINK_PORT, protocol="pylon-rs485", baudrate=9600))
+    assert result["errors"] == {"base": "link_port"}
+
+
+@pytest.mark.parametrize(
+    ("family", "said", "unsaid"),
+    [
+        ("unknown", ("Luxpower, Schneider, Inhenergy", "**Growatt**", "restart the pack", "scan again"), ()),
+        ("ml314", ("P07 Luxpower, P02 Schneider, P03 Inhenergy", "**P01 Growatt**"), ("01 Growatt for",)),
+        ("vlrv", ("02 Luxpower, 03 Schneider, 04 Inhenergy", "**01 Growatt**"), ("P0",)),
+        ("es_wall", ("set to Luxpower", "**Pylon**"), ("Growatt",)),
+        ("growatt_65", ("only to link packs", "CAN"), ("Luxpower",)),
+        ("pytes_v", (), ("Luxpower", "Growatt")),
+    ],
+)
+async def test_silence_is_met_with_what_this_battery_can_be_set_to(
+    line: FlowLine, family: str, said: tuple[str, ...], unsaid: tuple[str, ...]
+) -> None:
+    """Some settings are not public; the menu of each family has its own codes for what can be read."""
+    line.plug(packs=0)
+    result = await line.scan(family=family)
+    assert result["errors"] == {"base": "nothing_heard"}
+    assert _suggested(result, CONF_FAMILY) == family
+    advice = result["description_placeholders"]["advice"]
+    assert [text for text in said if text not in advice] == []
+    assert [text for text in unsaid if text in advice] == []
+
+
+async def test_the_family_that_was_named_is_kept_with_the_entry(line: FlowLine) -> None:
+    """It helps later, where the battery does not say who it is."""
+    line.plug()
+    result = await line.submit(await line.scan(family="es_wall"), {})
+    assert result["data"][CONF_FAMILY] == "es_wall"
+    result = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    assert result["reason"] == "already_configured"
 
 
 async def test_a_failed_scan_leaves_the_port_to_others(line: FlowLine) -> None:
@@ -505,9 +548,7 @@ async def test_a_fault_nobody_foresaw_ends_in_the_form_and_in_the_log(
     result = await line.scan(by_id)
     assert result["errors"] == {"base": "unknown"}
     assert "a fault in the driver" in caplog.text
-    errors = [
-        record.getMessage() for record in caplog.records if record.name.endswith("config_flow") and record.exc_info
-    ]
+    errors = [record.getMessage() for record in caplog.records if record.name.endswith("scan_flow") and record.exc_info]
     assert errors == ["Scan of serial port failed"]
     line.ports[by_id] = good
     result = await line.scanned(await line.submit(result, {CONF_DEVICE: by_id}))

@@ -300,7 +300,7 @@ def test_every_message_that_the_code_names_has_a_text(texts: dict[str, Any], tre
     assert _keywords(trees, "step_id") - shown_as_progress - forms == set()
     failures = {
         node.args[0].value
-        for node in ast.walk(trees["config_flow.py"])
+        for node in ast.walk(trees["scan_flow.py"])
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and node.func.attr == "_failed"

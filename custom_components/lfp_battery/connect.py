@@ -17,6 +17,7 @@ from homeassistant.core import HomeAssistant, callback
 
 from .bms import discovery
 from .bms.clients.base import BatteryClient, ClientListener
+from .bms.clients.listening import ListeningClient
 from .bms.clients.polled import PolledClient
 from .bms.clock import Clock, SystemClock
 from .bms.discovery import Progress, ScanReport
@@ -54,16 +55,28 @@ def open_line(hass: HomeAssistant, url: str) -> Callable[[int], ByteTransport]:
 
 @callback
 def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListener) -> BatteryClient:
-    """Make the client of an entry, at the port where its adapter is now; nothing is opened yet."""
+    """Make the client of an entry, at the port where its adapter is now; nothing is opened yet.
+
+    One that only listens where the entry does, else one that asks.
+    """
     settings = Settings.of(entry.data, entry.options)
+    lines = open_line(hass, _follow_adapter(hass, entry))
+    line = lines(entry.data[CONF_BAUDRATE])
+    protocol = POLLED[entry.data[CONF_PROTOCOL]].configured(packs=settings.packs, capacity=settings.capacity)
+    addresses = entry.data[CONF_ADDRESSES]
+    if settings.observe:
+        return ListeningClient(
+            line, protocol, clock=clock(hass), listener=listener, addresses=addresses, limits=settings.limits
+        )
     return PolledClient(
-        open_line(hass, _follow_adapter(hass, entry))(entry.data[CONF_BAUDRATE]),
-        POLLED[entry.data[CONF_PROTOCOL]],
+        line,
+        protocol,
         clock=clock(hass),
         listener=listener,
-        addresses=entry.data[CONF_ADDRESSES],
+        addresses=addresses,
         interval=settings.interval,
         limits=settings.limits,
+        open_line=lines,
     )
 
 
@@ -85,13 +98,27 @@ async def async_scan(
     on_progress: Callable[[Progress], None],
     *,
     speeds: Sequence[int] | None = None,
+    known: tuple[str, int] | None = None,
+    family: str | None = None,
+    listen_only: bool = False,
 ) -> ScanReport:
-    """Listen on a line, then find out what answers; `speeds` in baud narrows the search.
+    """Listen on a line, then find out what answers, unless it is to listen only.
+
+    `speeds` in baud narrows the search; what was `known` to answer here (protocol and baud) and the `family` of the
+    catalog only say what is tried first.
 
     Raises:
         LinkError: the line cannot be opened, or went away.
     """
-    return await discovery.scan(open_line(hass, url), clock=clock(hass), speeds=speeds, on_progress=on_progress)
+    return await discovery.scan(
+        open_line(hass, url),
+        clock=clock(hass),
+        speeds=speeds,
+        known=known,
+        family=family,
+        listen_only=listen_only,
+        on_progress=on_progress,
+    )
 
 
 async def async_check_address(hass: HomeAssistant, url: str) -> None:

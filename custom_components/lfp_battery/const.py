@@ -11,6 +11,10 @@ CONF_BAUDRATE: Final = "baudrate"
 CONF_ADDRESSES: Final = "addresses"
 CONF_PACKS: Final = "packs"  # str(address): a record as in identity.py
 CONF_BANK: Final = "bank"  # a record of what the bank says of itself
+CONF_FAMILY: Final = "family"  # of the catalog, as the person named it; absent: not known
+
+# Only listen: in entry.data the verdict that somebody else asks on this line, in entry.options the person's own wish
+CONF_OBSERVE: Final = "observe"
 
 # entry.options; CONF_MODEL there goes before the one in entry.data
 NO_MODEL: Final = "none"  # as CONF_MODEL: none of the catalog
@@ -18,8 +22,10 @@ CONF_INTERVAL: Final = "interval"  # s; absent: as fast as the line allows
 CONF_INVERT_CURRENT: Final = "invert_current"
 CONF_SOC_FLOOR: Final = "soc_floor"  # %
 CONF_LOW_BATTERY: Final = "low_battery"  # %; absent: what the manual of the model says
+CONF_PACK_COUNT: Final = "pack_count"  # where an answer cannot be read without it; absent: not known
 
 MIN_INTERVAL: Final = 10  # s
 MAX_INTERVAL: Final = 300  # s
 DEFAULT_SOC_FLOOR: Final = 10  # %
 DEFAULT_LOW_BATTERY: Final = 10  # %
+MAX_PACKS: Final = 64

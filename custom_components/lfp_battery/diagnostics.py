@@ -10,8 +10,10 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_DEVICE
 from homeassistant.core import HomeAssistant
 
+from .const import CONF_OBSERVE
 from .coordinator import LfpUnit
 from .link import LfpConfigEntry
+from .settings import observes
 
 _SECRET = {"serial", "identifier", "serial_number", "unique_id", "title"}
 
@@ -23,12 +25,14 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConf
             "data": {**entry.data, CONF_DEVICE: _port(entry.data[CONF_DEVICE])},
             "options": dict(entry.options),
             "disable_polling": entry.pref_disable_polling,
+            "observes": observes(entry.data, entry.options),
+            "somebody_else_asks": bool(entry.data.get(CONF_OBSERVE)),
         }
     }
     if entry.state is ConfigEntryState.LOADED:
         link = entry.runtime_data
         found |= {
-            "client": dict(link.client.diagnostics()),
+            "client": {"kind": type(link.client).__name__, **link.client.diagnostics()},
             "bank": _unit(link.bank),
             "packs": {str(address): _unit(pack) for address, pack in sorted(link.packs.items())},
         }

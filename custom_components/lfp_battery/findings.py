@@ -9,11 +9,11 @@ from typing import Any
 
 from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
 
-from .bms.catalog import FAMILIES, Family, Medium, Model, find_model
+from .bms.catalog import FAMILIES, Family, Medium, Model, find_family, find_model
 from .bms.discovery import ScanReport
 from .bms.model import BatteryState, Identity
 from .bms.protocols import POLLED
-from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACKS
+from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_FAMILY, CONF_PACKS
 from .identity import Record, could_be_serial, records_of
 
 # Shown where the battery said nothing; the same in every language.
@@ -99,13 +99,19 @@ def entry_data(report: ScanReport, taken: Collection[str]) -> dict[str, Any]:
     """What the entry keeps, but for the port; `taken` are identifiers of packs in other entries."""
     found = heard(report)
     records = records_of(found, taken)
-    return {
+    data = {
         CONF_PROTOCOL: report.protocol,
         CONF_BAUDRATE: report.baudrate,
         CONF_ADDRESSES: [address for address, _, _ in found],
         CONF_PACKS: records if report.packs else {},
-        **({} if report.packs else {CONF_BANK: records[str(report.bank_address)]}),
     }
+    if found and not report.packs:
+        data[CONF_BANK] = records[str(report.bank_address)]
+    if (
+        not found and report.protocol is not None
+    ):  # overheard only: should it ever be asked, a bank begins with a master
+        data[CONF_ADDRESSES] = [POLLED[report.protocol].address_groups[0][0]]
+    return data
 
 
 def unique_id(data: Mapping[str, Any]) -> str | None:
@@ -175,6 +181,21 @@ def chosen_model(data: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[F
     """The product that the person chose for an entry, last in its options, with its family."""
     name = options.get(CONF_MODEL, data.get(CONF_MODEL))
     return next(((family, model) for family in FAMILIES for model in family.models if model.name == name), None)
+
+
+def family_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> Family | None:
+    """The family of an entry's packs: of the chosen model, else as the person named it, else as the packs say."""
+    if (chosen := chosen_model(data, options)) is not None:
+        return chosen[0]
+    if (named := find_family(data.get(CONF_FAMILY, ""))) is not None:
+        return named
+    model = reported_model(data)
+    return next((family for family in FAMILIES if model in family.models), None)
+
+
+def counts_packs(protocol: str) -> bool:
+    """Whether this protocol cannot be read without knowing how many packs there are: a capacity that wraps."""
+    return POLLED[protocol].configured(packs=2, capacity=100.0) is not POLLED[protocol]
 
 
 def reported_model(data: Mapping[str, Any]) -> Model | None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.config_entries import ConfigFlowResult, OptionsFlowWithReload
-from homeassistant.const import CONF_MODEL
+from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
 from homeassistant.helpers.selector import (
     BooleanSelector,
     NumberSelector,
@@ -21,14 +21,18 @@ from .const import (
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
+    CONF_OBSERVE,
+    CONF_PACK_COUNT,
     CONF_SOC_FLOOR,
     DEFAULT_LOW_BATTERY,
     DEFAULT_SOC_FLOOR,
     MAX_INTERVAL,
+    MAX_PACKS,
     MIN_INTERVAL,
     NO_MODEL,
 )
-from .findings import chosen_model, models_for
+from .findings import chosen_model, counts_packs, models_for
+from .settings import observes
 
 
 def _percent(least: int, most: int) -> NumberSelector:
@@ -57,20 +61,52 @@ def model_selector(models: Mapping[str, str]) -> SelectSelector:
     )
 
 
+def pack_count_selector() -> NumberSelector:
+    """A number of packs."""
+    return NumberSelector(NumberSelectorConfig(min=1, max=MAX_PACKS, step=1, mode=NumberSelectorMode.BOX))
+
+
 class LfpBatteryOptionsFlow(OptionsFlowWithReload):
     """Shown as Settings of the entry."""
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show and take all options."""
+        entry = self.config_entry
         if user_input is not None:
             whole = {key: int(value) if isinstance(value, float) else value for key, value in user_input.items()}
+            if not whole.pop(CONF_OBSERVE):
+                self._ask_again(whole)
+            else:
+                whole[CONF_OBSERVE] = True
             return self.async_create_entry(data=whole)
-        schema = vol.Schema({**self._model_field(), **_OPTIONS})
+        schema = vol.Schema({**self._model_field(), **self._pack_count_field(), **_OPTIONS, **self._observe_field()})
+        shown = {key: value for key, value in entry.options.items() if key != CONF_OBSERVE}
         return self.async_show_form(
             step_id="init",
-            data_schema=self.add_suggested_values_to_schema(schema, self.config_entry.options),
+            data_schema=self.add_suggested_values_to_schema(schema, shown),
             description_placeholders={"low_battery": str(DEFAULT_LOW_BATTERY)},
         )
+
+    def _ask_again(self, options: Mapping[str, Any]) -> None:
+        """Drop the verdict that somebody else asks; should it be so still, it is heard before anything is sent."""
+        entry = self.config_entry
+        if not entry.data.get(CONF_OBSERVE):
+            return
+        kept = {key: value for key, value in entry.data.items() if key != CONF_OBSERVE}
+        self.hass.config_entries.async_update_entry(entry, data=kept)
+        if options == entry.options:  # else these have it reloaded
+            self.hass.config_entries.async_schedule_reload(entry.entry_id)
+
+    def _observe_field(self) -> dict[Any, Any]:
+        """Shows how it is, whoever decided it."""
+        entry = self.config_entry
+        return {vol.Required(CONF_OBSERVE, default=observes(entry.data, entry.options)): BooleanSelector()}
+
+    def _pack_count_field(self) -> dict[Any, Any]:
+        """Asked only where an answer cannot be read without."""
+        if not counts_packs(self.config_entry.data[CONF_PROTOCOL]):
+            return {}
+        return {vol.Optional(CONF_PACK_COUNT): pack_count_selector()}
 
     def _model_field(self) -> dict[Any, Any]:
         """The model of the catalog; it is always stored, because it takes the place of what was chosen at set-up."""

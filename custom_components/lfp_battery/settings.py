@@ -9,12 +9,19 @@ from .const import (
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
+    CONF_OBSERVE,
+    CONF_PACK_COUNT,
     CONF_SOC_FLOOR,
     DEFAULT_LOW_BATTERY,
     DEFAULT_SOC_FLOOR,
 )
 from .estimate import Rating
 from .findings import chosen_model, reported_model
+
+
+def observes(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether an entry only listens: because somebody else asks on its line, or because the person wants it so."""
+    return bool(options.get(CONF_OBSERVE) or data.get(CONF_OBSERVE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +34,9 @@ class Settings:
     low_battery: float  # %
     rating: Rating
     limits: Limits | None  # what readings are held against
+    observe: bool = False  # nothing is ever sent
+    packs: int | None = None  # in the bank, as the person counted them
+    capacity: float | None = None  # Ah, of one pack by its manual
     manufacturer: str | None = None  # as chosen from the catalog
     model: str | None = None
 
@@ -42,8 +52,15 @@ class Settings:
             low_battery=options.get(
                 CONF_LOW_BATTERY, DEFAULT_LOW_BATTERY if family is None or family.low_soc is None else family.low_soc
             ),
-            rating=Rating(voltage=model.nominal_voltage, usable_energy=model.usable_energy) if model else Rating(),
+            rating=Rating(
+                voltage=model.nominal_voltage, usable_energy=model.usable_energy, capacity=model.nominal_capacity
+            )
+            if model
+            else Rating(),
             limits=model.limits if model else None,
+            observe=observes(data, options),
+            packs=options.get(CONF_PACK_COUNT),
+            capacity=model.nominal_capacity if model else None,
             manufacturer=family.manufacturer if family else None,
             model=chosen.name if chosen else None,
         )

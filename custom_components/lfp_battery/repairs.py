@@ -1,0 +1,50 @@
+"""What a person may choose when another device asks on the line of an entry."""
+
+from typing import Any
+
+from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
+from homeassistant.core import HomeAssistant
+
+from .const import CONF_OBSERVE
+
+
+class OtherMasterFlow(RepairsFlow):
+    """Go on listening, or ask again because the other device is gone."""
+
+    def __init__(self, entry_id: str) -> None:
+        """`entry_id` is the entry whose line it is."""
+        self._entry_id = entry_id
+
+    async def async_step_init(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """Offer both."""
+        if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
+            return self.async_abort(reason="entry_removed")
+        return self.async_show_menu(
+            step_id="init", menu_options=["listen", "ask"], description_placeholders={"title": entry.title}
+        )
+
+    async def async_step_listen(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """It stays so, by the person's own wish."""
+        return self._decide(observe=True)
+
+    async def async_step_ask(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """The verdict is dropped; should the other device be there still, it is heard again before anything is sent."""
+        return self._decide(observe=False)
+
+    def _decide(self, *, observe: bool) -> RepairsFlowResult:
+        if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
+            return self.async_abort(reason="entry_removed")
+        if observe:
+            self.hass.config_entries.async_update_entry(entry, options={**entry.options, CONF_OBSERVE: True})
+        else:
+            kept = {key: value for key, value in entry.data.items() if key != CONF_OBSERVE}
+            self.hass.config_entries.async_update_entry(entry, data=kept)
+            self.hass.config_entries.async_schedule_reload(self._entry_id)
+        return self.async_create_entry(data={})
+
+
+async def async_create_fix_flow(
+    hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
+) -> RepairsFlow:
+    """The flow of the one kind of issue that can be decided here."""
+    return OtherMasterFlow(str((data or {}).get("entry_id")))

@@ -1,0 +1,270 @@
+"""A dialog that scans a port: who may have the port, the bar and the text beside it, and what to do with a failure.
+
+What is asked before and decided after stands in config_flow.py. How a port is opened is known to connect.py, what is at
+the other end to bms/discovery.py.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+import logging
+from typing import Any, Final, override
+
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState, ConfigFlow, ConfigFlowResult
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
+from homeassistant.core import callback
+from homeassistant.data_entry_flow import AbortFlow, UnknownFlow
+from homeassistant.util.hass_dict import HassKey
+
+from . import capture_view, connect
+from .bms.catalog import find_family
+from .bms.discovery import Outcome, Progress, ScanReport, Stage
+from .bms.errors import LinkError, LinkProblem
+from .bms.protocols import POLLED
+from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, DOMAIN
+from .findings import ABSENT, entry_data, identifiers
+from .flow_texts import GONE, PROBLEMS, Failure, Words, failure
+
+_LOGGER = logging.getLogger(__name__)
+
+CONF_SHARED: Final = "shared"  # somebody else is connected to this line: only listen
+SPEED_AUTO: Final = "auto"
+
+# The text beside the progress bar is fetched anew by every open dialog; more often than this nobody can read, in s.
+_TEXT_INTERVAL = 1.0
+_NOT_BEGUN = Progress(stage=Stage.LISTENING, fraction=0.0)
+_ACTIONS: Mapping[Stage, str] = {
+    Stage.LISTENING: "listening",
+    Stage.PROBING: "scanning",
+    Stage.READING: "reading",
+}
+
+# The dialogs that are busy with a port, by its stable name.
+_BUSY: HassKey[dict[str, ScanFlow]] = HassKey(f"{DOMAIN}_busy_ports")
+_RELEASE = 5.0  # s, for a scan that was cancelled to let go of its port
+# How the last battery on a port was found, by the port's stable name, for as long as Home Assistant runs.
+_LAST_FOUND: HassKey[dict[str, tuple[str, int]]] = HassKey(f"{DOMAIN}_last_found")
+
+
+class ScanFlow(ConfigFlow):
+    """Scans the port that was asked for; the subclass shows the form and goes on in `async_step_scanned`."""
+
+    def __init__(self) -> None:
+        """Begin with nothing chosen."""
+        self._device: str | None = None  # the port being scanned, under its stable name
+        self._asked: Mapping[str, Any] = {}  # the form as it was sent, to be shown again
+        self._failure: Failure | None = None
+        self._scan_task: asyncio.Task[None] | None = None
+        self._fraction = 0.0  # how far the scan is
+        self._shown = _NOT_BEGUN  # what the text beside the bar says
+        self._shown_at = 0.0
+        self._words = Words()
+        self._report: ScanReport | None = None
+        self._data: dict[str, Any] = {}  # of the entry, from the report
+        self._removed = False  # the dialog is closed
+        self._paused = False  # the entry being reconfigured was unloaded for the scan
+
+    async def _async_replace_other(self, device: str) -> None:
+        """End whatever dialog is busy with this port: one that a reloaded page left behind is to be found nowhere."""
+        busy = self.hass.data.setdefault(_BUSY, {})
+        if (other := busy.get(device)) is not None and other is not self:
+            with suppress(UnknownFlow):
+                self.hass.config_entries.flow.async_abort(other.flow_id)
+            await other.async_let_go()
+        busy[device] = self
+
+    async def async_let_go(self) -> None:
+        """Wait until a scan that was cancelled has closed its port."""
+        if self._scan_task is not None:
+            await asyncio.wait((self._scan_task,), timeout=_RELEASE)
+
+    # --- before the scan ---------------------------------------------------------------------------------------------
+
+    async def _async_begin(self, asked: dict[str, Any]) -> ConfigFlowResult | None:
+        """Start a scan of the port that was asked for; None with `_failure` set when it cannot be."""
+        self._asked = asked
+        self._failure = None
+        typed = asked[CONF_DEVICE].strip()
+        try:
+            await connect.async_check_address(self.hass, typed)
+        except LinkError as err:
+            self._failed(PROBLEMS[err.problem])
+            return None
+        device = await connect.async_stable_path(self.hass, typed)
+        await self._async_abort_if_taken(device)
+        self._device = device
+        await self._async_replace_other(device)
+        holder = await self._async_holder(device)
+        if holder is not None and holder.active and holder.entry_id is not None:
+            # a second master corrupts the bus, and a gateway would let it in
+            self._failed("port_busy_known", owner=holder.title)
+            return None
+        if not await self._async_pause_entry():
+            self._failed("not_paused", title=self._get_reconfigure_entry().title)
+            return None
+        self._shown, self._fraction = _NOT_BEGUN, 0.0
+        self._words = await Words.async_load(self.hass)
+        return await self.async_step_scan()
+
+    async def _async_holder(self, device: str) -> connect.Holder | None:
+        return await connect.async_holder(self.hass, device, but=self.context.get("entry_id"))
+
+    def _other_entries(self) -> list[ConfigEntry]:
+        """Every entry but the one being reconfigured."""
+        entry_id = self.context.get("entry_id")
+        return [entry for entry in self._async_current_entries(include_ignore=False) if entry.entry_id != entry_id]
+
+    async def _async_abort_if_taken(self, device: str) -> None:
+        if (entry := await connect.async_entry_at(self.hass, device, self._other_entries())) is not None:
+            raise AbortFlow("already_configured", {"title": entry.title})
+
+    def _failed(self, error: str, **placeholders: str) -> None:
+        """Have the form shown again, with the port free for other flows."""
+        self._failure = Failure(error=error, placeholders=placeholders)
+        self._device = None
+
+    # --- scanning ----------------------------------------------------------------------------------------------------
+
+    async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show what is being tried until the scan is done."""
+        if self._scan_task is not None and self._scan_task.done():
+            return self.async_show_progress_done(next_step_id="scanned")
+        assert self._device is not None
+        if self._removed:  # the dialog was closed while the port was looked up
+            self._resume_entry()
+            return self.async_abort(reason="closed")
+        if self._scan_task is None:
+            # not eager: even a scan that fails at once is first shown as one under way
+            self._scan_task = self.hass.async_create_task(
+                self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
+            )
+        progress = self._shown
+        return self.async_show_progress(
+            step_id="scan",
+            progress_action=_ACTIONS[progress.stage],
+            description_placeholders={
+                "device": self._device,
+                "protocol": self._words.protocol(progress.protocol),
+                "baudrate": str(progress.baudrate or ABSENT),
+                "address": ABSENT if progress.address is None else str(progress.address),
+            },
+            progress_task=self._scan_task,
+        )
+
+    async def _async_scan(self, device: str) -> None:
+        """Scan, and keep what was found or why nothing was.
+
+        All is decided when this ends: several open dialogs may ask for the next step at the same moment.
+        """
+        speed = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
+        try:
+            report = await connect.async_scan(
+                self.hass,
+                device,
+                self._progressed,
+                speeds=None if speed == SPEED_AUTO else (int(speed),),
+                known=self._known(device),
+                family=self._asked.get(CONF_FAMILY),
+                listen_only=self._asked.get(CONF_SHARED, False),
+            )
+        except LinkError as err:
+            _LOGGER.debug("Scan of %s: %s", device, err)
+            await self._async_judge_error(err.problem, device)
+        except Exception:  # a fault of ours must not leave the person before a bar that stands still
+            _LOGGER.exception("Scan of %s failed", await connect.async_short_name(self.hass, device))
+            self._failed("unknown")
+        else:
+            _LOGGER.debug("Scan of %s: %s", device, report)
+            self._judge(report, device)
+
+    def _known(self, device: str) -> tuple[str, int] | None:
+        """How the battery answered last: the one of the entry being reconfigured, else whatever was on this port."""
+        if self.source == SOURCE_RECONFIGURE:
+            data = self._get_reconfigure_entry().data
+            return data[CONF_PROTOCOL], data[CONF_BAUDRATE]
+        return self.hass.data.get(_LAST_FOUND, {}).get(device)
+
+    def _judge(self, report: ScanReport, device: str) -> None:
+        observable = report.outcome is Outcome.OTHER_MASTER and report.protocol in POLLED
+        if report.protocol is None or report.baudrate is None or not (report.outcome is Outcome.FOUND or observable):
+            family = find_family(self._asked.get(CONF_FAMILY, ""))
+            listened = self._asked.get(CONF_SHARED, False)
+            self._failure = failure(report, self._words, family=family, listened=listened)
+            self._device = None
+            return
+        self._report = report
+        self.hass.data.setdefault(_LAST_FOUND, {})[device] = (report.protocol, report.baudrate)
+        taken = {identifier for entry in self._other_entries() for identifier in identifiers(entry.data)}
+        self._data = {CONF_DEVICE: device, **entry_data(report, taken)}
+        if observable:
+            self._data[CONF_OBSERVE] = True
+
+    async def _async_judge_error(self, problem: LinkProblem, device: str) -> None:
+        if problem is LinkProblem.BUSY and (holder := await self._async_holder(device)) is not None:
+            self._failed("port_busy_known", owner=holder.title)
+            return
+        gone = problem in GONE and self._fraction > 0
+        self._failed(PROBLEMS[LinkProblem.LOST if gone else problem])
+
+    @callback
+    def _progressed(self, progress: Progress) -> None:
+        """Move the bar, and now and then the text."""
+        now = connect.clock(self.hass).monotonic()
+        if progress.stage is not self._shown.stage or now - self._shown_at >= _TEXT_INTERVAL:
+            self._shown, self._shown_at = progress, now
+            self.async_notify_flow_changed()
+        self._fraction = progress.fraction
+        # after the notice, which makes the dialog forget how far the bar was
+        self.async_update_progress(progress.fraction)
+
+    async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Go on with what the scan found, or back to the form."""
+        raise NotImplementedError
+
+    # --- the entry being reconfigured --------------------------------------------------------------------------------
+
+    @callback
+    def _abort_if_entry_removed(self) -> None:
+        """End a reconfiguration whose entry was removed meanwhile."""
+        entry_id = self.context.get("entry_id")
+        if entry_id is not None and self.hass.config_entries.async_get_entry(entry_id) is None:
+            raise AbortFlow("entry_removed")
+
+    async def _async_pause_entry(self) -> bool:
+        """Unload the entry being reconfigured; whether it can be relied on to keep off the line.
+
+        Another port may lead to the same line, by another name of the gateway or a second adapter.
+        """
+        if self.source != SOURCE_RECONFIGURE:
+            return True
+        self._abort_if_entry_removed()
+        entry = self._get_reconfigure_entry()
+        async with entry.setup_lock:
+            pass  # after a failed attempt it may still be on its way up, with the port open
+        if entry.state in {ConfigEntryState.LOADED, ConfigEntryState.SETUP_RETRY}:
+            self._paused = True
+            self._paused = await self.hass.config_entries.async_unload(entry.entry_id)
+        return entry.state.recoverable
+
+    @callback
+    def _resume_entry(self) -> None:
+        """Set the entry up again that gave way to the scan."""
+        entry_id = self.context.get("entry_id")
+        if self._paused and entry_id is not None and self.hass.config_entries.async_get_entry(entry_id) is not None:
+            self.hass.config_entries.async_schedule_reload(entry_id)
+        self._paused = False
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
+        self._removed = True
+        capture_view.async_withdraw(self.hass, self.flow_id)
+        busy = self.hass.data.get(_BUSY, {})
+        if self._device is not None and busy.get(self._device) is self:
+            del busy[self._device]
+        if self._scan_task is None:
+            self._resume_entry()
+            return
+        # Home Assistant has cancelled the scan; the port is free only when that has let go of it
+        self._scan_task.add_done_callback(lambda _: self._resume_entry())

@@ -1,0 +1,104 @@
+"""What a scan heard, handed out to whoever has the link or is logged in."""
+
+from collections.abc import AsyncGenerator
+from http import HTTPStatus
+import re
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+import jwt
+import pytest
+from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
+
+from tests.flow_line import FlowLine
+from tests.simulator.faults import Fault, Kind
+
+
+@pytest.fixture
+async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
+    """Simulated ports in place of real ones; every entry is unloaded at the end."""
+    line = FlowLine(hass, monkeypatch)
+    yield line
+    await line.unload()
+
+
+def _link(result: Any) -> str:
+    """Where the form leads."""
+    found = re.search(r'<a href="([^"]+)" target="_blank">', result["description_placeholders"]["capture"])
+    assert found is not None
+    return found[1]
+
+
+async def _nothing_found(line: FlowLine) -> Any:
+    line.plug(packs=2).faults.add(Fault(kind=Kind.SILENCE))
+    return await line.scan()
+
+
+async def test_the_link_of_the_form_downloads_what_was_heard(
+    line: FlowLine, hass_client_no_auth: ClientSessionGenerator
+) -> None:
+    """Without a login, as a browser follows it, and as a file."""
+    result = await _nothing_found(line)
+    client = await hass_client_no_auth()
+    response = await client.get(_link(result))
+    assert response.status == HTTPStatus.OK
+    assert response.headers["Content-Disposition"] == 'attachment; filename="lfp_battery_capture.txt"'
+    text = await response.text()
+    assert text
+    # a page that is shown again has a link again, to the same
+    again = await line.hass.config_entries.flow.async_configure(result["flow_id"])
+    assert await (await client.get(_link(again))).text() == text
+
+
+async def test_nobody_else_gets_it(
+    line: FlowLine, hass_client_no_auth: ClientSessionGenerator, hass_client: ClientSessionGenerator
+) -> None:
+    """Not without the signature, nor with one for something else; who is logged in needs none."""
+    path, _, query = _link(await _nothing_found(line)).partition("?")
+    client = await hass_client_no_auth()
+    assert (await client.get(path)).status == HTTPStatus.UNAUTHORIZED
+    assert (await client.get(f"{path}x?{query}")).status == HTTPStatus.UNAUTHORIZED
+    assert (await client.get(f"{path}?{query[:-4]}AAAA")).status == HTTPStatus.UNAUTHORIZED
+    logged_in = await hass_client()
+    assert (await logged_in.get(path)).status == HTTPStatus.OK
+    assert (await logged_in.get(f"{path}x")).status == HTTPStatus.NOT_FOUND
+
+
+async def test_the_link_works_for_some_minutes(line: FlowLine) -> None:
+    """What lies in the history of a browser for longer opens nothing."""
+    signature = _link(await _nothing_found(line)).partition("authSig=")[2]
+    claims = jwt.decode(signature, options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 15 * 60
+
+
+async def test_what_was_heard_is_gone_with_the_dialog(
+    line: FlowLine, hass_client_no_auth: ClientSessionGenerator
+) -> None:
+    """Closed, it leaves nothing behind."""
+    result = await _nothing_found(line)
+    line.hass.config_entries.flow.async_abort(result["flow_id"])
+    client = await hass_client_no_auth()
+    assert (await client.get(_link(result))).status == HTTPStatus.NOT_FOUND
+
+
+async def test_a_form_that_follows_no_scan_offers_nothing(line: FlowLine) -> None:
+    """Neither the first one nor one that refused the address."""
+    form = await line.open_form()
+    assert form["description_placeholders"]["capture"] == ""
+    result = await line.submit(form, {"device": "gopher://example"})
+    assert result["description_placeholders"]["capture"] == ""
+
+
+async def test_what_was_heard_holds_no_serial_number(
+    line: FlowLine, hass_client_no_auth: ClientSessionGenerator
+) -> None:
+    """Packs that say who they are and nothing else that can be read."""
+    bus = line.plug(packs=2)
+    bus.faults.add(Fault(kind=Kind.SILENCE, containing=b"4642"))
+    result = await line.scan()
+    assert result["errors"] == {"base": "unreadable"}
+    text = await (await (await hass_client_no_auth()).get(_link(result))).text()
+    for pack in bus.speaker.bank.packs.values():  # type: ignore[attr-defined]
+        serial = pack.spec.serial.encode()
+        for form in (serial, serial.hex().encode(), serial.hex().upper().encode().hex().encode()):
+            assert form.decode().casefold() not in text.casefold()
