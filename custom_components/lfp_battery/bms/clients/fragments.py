@@ -79,6 +79,7 @@ class OverheardUnit[StateT: BatteryState]:
         self.counters = LinkCounters()
         self.fragments: dict[Hashable, Fragment[StateT]] = {}
         self.dirty: float | None = None  # since when there is something to tell, monotonic
+        self.renewed = 0.0  # when that was last added to, monotonic
         self.told = float("-inf")
         self.doubts = Doubts()
         self._empty = empty
@@ -163,6 +164,7 @@ class OverheardUnit[StateT: BatteryState]:
             self._changed(now)
 
     def _changed(self, now: float) -> None:
+        self.renewed = now
         if self.dirty is None:
             self.dirty = now
 

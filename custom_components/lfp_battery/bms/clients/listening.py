@@ -19,9 +19,9 @@ from .line import Line, Openable
 
 _LOGGER = logging.getLogger(__name__)
 
-# What one pack says in several answers is told together: so long after the first of them, and not more often, in
-# seconds.
-_BURST = 1.0
+# What one pack says in several answers is told together: when nothing more came for so long, or so long after the first
+# of them, and not more often, in seconds.
+_QUIET, _BURST = 0.4, 1.0
 # How often it is looked whether something has grown too old, and how often a round is said to be over, in seconds.
 _LOOK, _ROUND = 5.0, 10.0
 # A line on which nothing at all is heard is opened anew after so many seconds, and again after as many: a gateway that
@@ -197,7 +197,7 @@ class ListeningClient:
     def _next(self) -> float:
         """When there is something to do although nothing is heard, monotonic."""
         times = [
-            max(unit.dirty, unit.told) + _BURST
+            max(self._burst_over(unit), unit.told + _BURST)
             for unit in self._units()
             if unit.dirty is not None and unit.address not in self._skipped
         ]
@@ -297,8 +297,14 @@ class ListeningClient:
         for unit in self._units():
             if unit.dirty is None or unit.address in self._skipped or now < unit.told + _BURST:
                 continue
-            if now >= unit.dirty + _BURST or speaking_to != unit.address:
+            if speaking_to != unit.address or now >= self._burst_over(unit):
                 self._tell(unit)
+
+    @staticmethod
+    def _burst_over(unit: OverheardUnit[Any]) -> float:
+        """When a unit that has something new is told of at the latest, monotonic."""
+        assert unit.dirty is not None
+        return min(unit.dirty + _BURST, unit.renewed + _QUIET)
 
     def _tell(self, unit: OverheardUnit[Any]) -> None:
         """Tell what is known now; nothing when there never was anything."""
