@@ -382,7 +382,7 @@ def test_pymodbus_logs_nothing_of_ours(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_decoding_is_fast() -> None:
-    """Below 50 us on a common machine; measured 8 us for 23 registers. The bound leaves room for a busy one."""
+    """Measured 16 us for 23 registers; the bound leaves room for a busy machine."""
     request, frame = question(1, 0x13, 23), reply(1, *range(23))
     took = []
     for _ in range(5):
@@ -390,7 +390,7 @@ def test_decoding_is_fast() -> None:
         for _ in range(200):
             PLAIN.decode(request, frame)
         took.append((time.perf_counter() - began) / 200)
-    assert min(took) < 50e-6
+    assert min(took) < 200e-6
 
 
 # --- what a map declares ---------------------------------------------------------------------------------------------

@@ -100,7 +100,13 @@ _EXTENDED_ERRORS: Final = alarm_bits(
     },
 ) | {2: Alarm(condition=Condition.OTHER, severity=Severity.PROTECTION)}
 # Bits of these words that have no name: kept as raw words, so that none goes unseen (3.4: a dialect uses others).
-_WORDS: Final = {_ERROR: (_ERRORS, "error_word"), _EXTENDED: (_EXTENDED_ERRORS, "extended_error_word")}
+_UNNAMED: Final = {
+    register: (name, 0xFFFF & ~sum(1 << bit for bit in table))
+    for register, name, table in (
+        (_ERROR, "error_word", _ERRORS),
+        (_EXTENDED, "extended_error_word", _EXTENDED_ERRORS),
+    )
+}
 
 # What the words of a status block can hold (section 13; a little wider, a pack in trouble is still a pack)
 _SENSE: Final = {_SOC: range(128), _VOLTAGE: range(400, 7001), _TEMPERATURE: range(-60, 128)}
@@ -198,8 +204,8 @@ class Growatt(ModbusProtocol):
         warning = registers.u16(_WARNING)
         if warning is not None and (chemistry := warning >> 14) < len(_CHEMISTRY):
             info["chemistry"] = _CHEMISTRY[chemistry]
-        for register, (table, name) in _WORDS.items():
-            if (word := registers.u16(register)) and word & ~sum(1 << bit for bit in table):
+        for register, (name, unnamed) in _UNNAMED.items():
+            if (word := registers.u16(register)) and word & unnamed:
                 info[name] = word
         if (error := registers.u16(_ERROR)) is not None:
             # firmware that lacks the later words still says what it has stopped
