@@ -65,7 +65,7 @@ class Dialect(StrEnum):
 
     DOCUMENTED = "documented"
     JK = "jk"  # nothing above register 36
-    NARROW = "narrow"  # no more than 25 registers at once
+    NARROW = "narrow"  # no more than 30 registers at once
     HIGH_BYTE = "high byte"  # SOC and SOH there
     V2 = "v2"
     EDITION_2018 = "2018"  # counts what was discharged
@@ -81,7 +81,7 @@ class PaceMap(RegisterMap):
     @override
     def refusal(self, start: int, count: int) -> int | None:
         """See `RegisterMap`."""
-        return ILLEGAL_ADDRESS if self.dialect is Dialect.NARROW and count > 25 else None
+        return ILLEGAL_ADDRESS if self.dialect is Dialect.NARROW and count > 30 else None
 
     @override
     def page(self, bank: SimBank, unit: int) -> Page | None:

@@ -36,7 +36,7 @@ _PLACES: Final = (
 _CELL_MV: Final = range(1500, 4501)
 _CELLS_V2, _MOST_CELLS_V2 = 16, 32
 _PROBE_COUNT_V2, _PROBES_V2, _MOST_PROBES_V2 = 46, 47, 8
-_MOSFET_V2: Final = Field(57, "mosfet_temperature", 10, signed=True, absent=_NO_PROBE | _ZERO)
+_MOSFET_V2: Final = Field(57, "mosfet_temperature", 10, signed=True, absent=_NO_PROBE)
 _LIKELY_CELSIUS: Final = range(-400, 1201)  # 0.1 degC
 
 # The 2018 edition counts what was discharged in 10 mAh and in Wh; the mean voltage between the two shows it to be so.
@@ -158,6 +158,8 @@ def _temperatures_v2(registers: Registers, found: dict[str, Any]) -> None:
             return
         if any(probe is not None for probe in probes):
             found["cell_temperatures"] = probes
+    elif not registers.u16(_MOSFET_V2.register):
+        return  # by itself, 0 may as well be a register that V1.3 does not use
     found |= values(registers, (_MOSFET_V2,))
 
 
