@@ -4,6 +4,7 @@ from .base import Codec, PolledProtocol
 from .console import PylontechConsole, PytesConsole, PytesEboxConsole, PytesV5Console
 from .cvte import Cvte
 from .growatt import Growatt
+from .pace import PaceRs232, PaceRs485
 from .pace_modbus import PaceModbus, SrneWow
 from .pylon import PylonPacks, PylonSystem, PylonV28
 from .pylon_dialects import Eg4V20, SeplosV20, TdtV25
@@ -15,6 +16,8 @@ POLLED: dict[str, PolledProtocol] = {
     for protocol in (
         PylonPacks(),
         PylonSystem(),
+        PaceRs232(),
+        PaceRs485(),
         Growatt(),
         Cvte(),
         Voltronic(),
