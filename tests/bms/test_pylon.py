@@ -125,7 +125,7 @@ def test_nothing_that_changes_anything_is_ever_asked() -> None:
     assert forbidden.isdisjoint(Command)
     sent = [
         frame
-        for protocol in POLLED.values()
+        for protocol in (PACKS, SYSTEM)
         for frame in (
             *(
                 poll.request(address)
