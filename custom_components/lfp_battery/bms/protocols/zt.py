@@ -165,7 +165,10 @@ class ZtNative(ModbusProtocol):
             cadence=Cadence.CYCLE,
             request=reading(0, 39),
             essential=True,
-            fallback=(Poll(name="short status", cadence=Cadence.CYCLE, request=reading(0, 25)),),
+            fallback=(
+                Poll(name="measured", cadence=Cadence.CYCLE, request=reading(0, 25)),
+                Poll(name="reported", cadence=Cadence.CYCLE, request=reading(_STATUS, 14)),
+            ),
         ),
         Poll(name="identity", cadence=Cadence.ONCE, request=reading(_MODEL, 23), private=True),
     )
