@@ -17,6 +17,7 @@ class Kind(StrEnum):
     LATE = "late"  # answers `delay` s later than it should (1.5: after the client's patience)
     WRONG_ADDRESS = "wrong_address"  # a valid answer that carries another pack's address
     TWIN = "twin"  # two packs on one address answer at once and collide
+    TWIN_AFTER = "twin_after"  # two packs on one address, the second answers `delay` s (0.01) after the first has ended
     BAD_CHECKSUM = "bad_checksum"
     ECHO = "echo"  # the adapter gives back what it sends; concerns requests, not packs
     NOISE_BEFORE = "noise_before"  # `size` random bytes (5) ahead of the answer
@@ -108,6 +109,10 @@ class Faults:
                 Outgoing(delay + self.random.uniform(0.2, 3.0) * byte_time, speaker.disguise(reply, Disguise.TWIN))
             )
             honest = False
+        if (after := struck.get(Kind.TWIN_AFTER)) is not None:
+            pause = 0.01 if after.delay is None else after.delay
+            second = speaker.disguise(reply, Disguise.TWIN)
+            extra.append(Outgoing(delay + len(reply.data) * byte_time + pause, second))
         data = self._damage(data, struck)
         if honest and reply.on_wire is not None:
             reply.on_wire(now + delay)

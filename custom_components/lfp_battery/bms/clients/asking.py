@@ -275,7 +275,7 @@ class Asker:
             refused=int(exchange.refused is not None),
         )
         if exchange.frame is not None:
-            unit.doubts.asked(damaged=False)
+            unit.doubts.asked(damaged=False, crowded=exchange.crowded)
         elif exchange.damaged or exchange.noise:
             unit.doubts.asked(damaged=True)
         self.take(exchange)

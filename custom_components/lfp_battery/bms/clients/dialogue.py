@@ -16,6 +16,8 @@ _BITS_PER_BYTE = 10  # 8 data bits, one start and one stop bit, on every protoco
 _LATE = 10.0
 # A second answer to one question comes within this time after the first, in seconds.
 _SECOND = 2.0
+# So much noise beside an answer was somebody's answer too, in bytes.
+_MUCH_NOISE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Exchange:
     noise: int = 0  # bytes that belong to no frame
     sent: bool = True  # the question went out
     twice: tuple[bytes, ...] = ()  # questions that got two answers, both intact and not the same
+    crowded: bool = False  # beside the answer came a damaged one that is nobody's late one
 
     def summary(self, *, private: bool) -> str:
         """For the debug log; the bytes of a private answer, which hold a serial number, stay out of it."""
@@ -41,7 +44,7 @@ class Exchange:
         return (
             f"{frame} refused={self.refused} echoed={self.echoed} damaged={self.damaged} strays={self.strays} "
             f"unfit={self.unfit} foreign={self.foreign} dialect={self.dialect} noise={self.noise} sent={self.sent} "
-            f"twice={len(self.twice)}"
+            f"twice={len(self.twice)} crowded={self.crowded}"
         )
 
     @property
@@ -193,7 +196,9 @@ class Dialogue:
         if self._masters is not None and heard and (frame is None or splitter.noise):
             tally.foreign |= self._masters.hear(bytes(heard), clock.monotonic())
         self._trail, self._trail_until = splitter, clock.monotonic() + _SECOND
-        return tally.result(splitter.noise, frame, cut_off=frame is None and splitter.pending is not None)
+        exchange = tally.result(splitter.noise, frame, cut_off=frame is None and splitter.pending is not None)
+        crowd = exchange.damaged > exchange.unfit or exchange.noise >= _MUCH_NOISE
+        return replace(exchange, crowded=frame is not None and crowd and not self._owed())
 
     async def _clear(self, tally: _Tally, protocol: PolledProtocol) -> bool:
         """Take what came before we ask, to the end of a frame that is under way; whether there was anything."""
@@ -225,6 +230,11 @@ class Dialogue:
         tally.noise += trail.noise - noise
         if self._masters is not None:
             tally.foreign |= self._masters.hear(data, self._clock.monotonic())
+
+    def _owed(self) -> bool:
+        """Whether an answer to an earlier question may still come."""
+        now = self._clock.monotonic()
+        return any(asked.answer is None and now - asked.when <= _LATE for asked in self._asked)
 
     def _second(self, frame: bytes) -> bytes | None:
         """The question that this intact frame answers a second time and otherwise; None: it is a late answer, or none."""

@@ -69,6 +69,7 @@ class ListeningClient:
         self._line = Line(transport, clock, listener, forget=self._forget_all)
         self._conversation = Conversation(protocol)
         scopes = {poll.scope for poll in protocol.polls}
+        self._shares_frame = protocol.integrity is Integrity.CRC
         self._speaks_for_bank = Scope.PACK not in scopes
         self._packs: dict[int, OverheardUnit[PackState]] = {}
         self._bank: OverheardUnit[BankState] | None = None
@@ -216,7 +217,8 @@ class ListeningClient:
         if overheard.outcome is not Outcome.ANSWERED:
             return
         decoded, question, frame = overheard.decoded, overheard.question, overheard.frame
-        recognised = question is None or self._protocol.recognises(question, frame)
+        # frames of others look alike only where they share Modbus's: a meter, say, that the same master asks
+        recognised = question is None or not self._shares_frame or self._protocol.recognises(question, frame)
         shown = None if self._is_private(overheard) else frame
         for address, state in decoded.packs.items():
             self._pack_at(address).hear(question, state, now, recognised=recognised, frame=shown)
@@ -280,11 +282,12 @@ class ListeningClient:
         unit.doubt(now, others_clean=bool(others) and all(doubts.clean() for doubts in others))
 
     def _new_pack(self, address: int, *, known: bool) -> OverheardUnit[PackState]:
-        weak = self._protocol.integrity is not Integrity.CRC
-        return OverheardUnit(address, PackState(address=address), weak_check=weak, limits=self._limits, known=known)
+        empty = PackState(address=address)
+        weak = not self._shares_frame
+        return OverheardUnit(address, empty, weak_check=weak, limits=self._limits, known=known)
 
     def _new_bank(self, address: int, *, known: bool) -> OverheardUnit[BankState]:
-        weak = self._protocol.integrity is not Integrity.CRC
+        weak = not self._shares_frame
         return OverheardUnit(address, BankState(), weak_check=weak, limits=self._limits, known=known)
 
     # --- what is told ------------------------------------------------------------------------------------------------

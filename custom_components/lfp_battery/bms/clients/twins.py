@@ -5,9 +5,10 @@ from collections import deque
 # Two answers to one question: so many times within so many seconds.
 _DOUBLE, _DOUBLE_SECONDS = 2, 300.0
 # Damaged answers, of one address only: at least half of so many questions.
-_LEAST_QUESTIONS, _REMEMBERED = 8, 16
-# A neighbour is clean when no more than this share of its answers is damaged; else the line is bad for all.
-_CLEAN_SHARE = 0.125
+_LEAST_QUESTIONS, _QUESTIONS = 8, 16
+# Neighbours are clean when no more than this share of their last answers is damaged; else the line is bad for all. With
+# two of five damaged, so few of the last 16 to 32 are once in thousands.
+_REMEMBERED, _CLEAN_SHARE = 32, 1 / 16
 # A serial number that another one had replaced is back within this time, in seconds.
 _FLIP_SECONDS = 3600.0
 # While two packs answer, the address is asked this often, in seconds, and must be clean so many times in a row.
@@ -43,11 +44,13 @@ class Doubts:
         self._tainted = True
         self._clean = 0
 
-    def asked(self, *, damaged: bool) -> None:
-        """A question was answered, with what can be read or not; silence says nothing of twins."""
-        self._damaged.append(damaged)
-        if damaged and self.conflict:
-            self._tainted = True
+    def asked(self, *, damaged: bool, crowded: bool = False) -> None:
+        """A question was answered, with what can be read or not; silence says nothing of twins.
+
+        `crowded`: the answer was not alone, so that it may not be the one pack's that the others were.
+        """
+        self._damaged.append(damaged or crowded)
+        self._tainted |= crowded or (damaged and self.conflict)
 
     def said(self, serial: str, now: float) -> None:
         """The pack told its serial number."""
@@ -64,15 +67,16 @@ class Doubts:
 
     @property
     def known(self) -> bool:
-        """Whether there were enough answers to judge by."""
-        return len(self._damaged) >= _LEAST_QUESTIONS
+        """Whether there were enough answers to call it clean or not."""
+        return len(self._damaged) >= _QUESTIONS
 
     def arise(self, now: float, *, others_clean: bool) -> bool:
         """Whether this is where a conflict is first seen; `others_clean`: packs beside it answer without damage."""
         if self.conflict:
             return False
         double = len(self._double) == _DOUBLE and now - self._double[0] <= _DOUBLE_SECONDS
-        broken = others_clean and self.known and 2 * sum(self._damaged) >= len(self._damaged)
+        last = list(self._damaged)[-_QUESTIONS:]
+        broken = others_clean and len(last) >= _LEAST_QUESTIONS and 2 * sum(last) >= len(last)
         flips = (
             len(self._serials) == 3
             and self._serials[0][1] == self._serials[2][1]
