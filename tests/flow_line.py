@@ -27,6 +27,7 @@ from tests.simulator.faults import Fault, Kind
 from tests.simulator.line import MemoryPort
 from tests.simulator.pack import SimPack
 from tests.simulator.pylon import Profile, PylonSpeaker
+from tests.simulator.speaker import Speaker
 
 PORT = "/dev/ttyBANK"
 TEXTS: dict[str, Any] = json.loads((Path(connect.__file__).parent / "translations" / "en.json").read_text())
@@ -70,6 +71,7 @@ class FlowLine:
         self.clock = DrivenClock()
         self.ports: dict[str, MemoryPort] = {}
         self.opened: list[tuple[str, int]] = []
+        self.scanned_with: dict[str, Any] = {}  # what `reported` was asked to look for
 
         def open_line(hass: HomeAssistant, url: str) -> Callable[[int], ByteTransport]:
             def make(baudrate: int) -> ByteTransport:
@@ -91,10 +93,16 @@ class FlowLine:
         *,
         profile: Profile = Profile.C,
         baudrate: int = 9600,
+        speaks: Callable[[SimBank], Speaker] | None = None,
+        first: int = 2,
     ) -> Bus:
-        """Put a bank at the other end of a port; without packs, a line on which nothing answers."""
-        members = make_packs(packs or 1) if isinstance(packs, int) else packs
-        bus = Bus(PylonSpeaker(SimBank(members, self.clock), profile), self.clock, baudrate=baudrate)
+        """Put a bank at the other end of a port; without packs, a line on which nothing answers.
+
+        It speaks Pylon in this `profile` unless it `speaks` another protocol, whose first pack is at address `first`.
+        """
+        members = make_packs(packs or 1, first=first) if isinstance(packs, int) else packs
+        bank = SimBank(members, self.clock)
+        bus = Bus(speaks(bank) if speaks else PylonSpeaker(bank, profile), self.clock, baudrate=baudrate)
         if packs == 0:
             bus.faults.add(Fault(kind=Kind.SILENCE))
         self.ports[name] = bus.port
@@ -144,7 +152,8 @@ class FlowLine:
     async def reported(self, report: ScanReport, **asked: Any) -> Any:
         """What a person sees after a scan that ended like this; for endings that need a battery nobody simulates."""
 
-        async def scan(*_: object, **__: object) -> ScanReport:
+        async def scan(*_: object, **asked: Any) -> ScanReport:
+            self.scanned_with = asked
             return report
 
         self.plug(packs=0)

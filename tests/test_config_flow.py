@@ -17,6 +17,7 @@ from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.clock import SystemClock
 from custom_components.lfp_battery.bms.discovery import Outcome, ScanReport
 from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.model import BankState
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
 from custom_components.lfp_battery.const import (
@@ -24,14 +25,18 @@ from custom_components.lfp_battery.const import (
     CONF_BANK,
     CONF_BAUDRATE,
     CONF_FAMILY,
+    CONF_PACK_COUNT,
     CONF_PACKS,
     DOMAIN,
 )
+from custom_components.lfp_battery.settings import Settings
 from tests.flow_line import PORT, TEXTS, FlowLine, readable
 from tests.simulator.bank import SimBank
 from tests.simulator.bus import Bus
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.line import MemoryPort
+from tests.simulator.modbus import ModbusSpeaker
+from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.pty_line import PtyLine
 from tests.simulator.pylon import Profile, PylonSpeaker
@@ -186,6 +191,57 @@ async def test_no_model_is_asked_for_where_none_fits(line: FlowLine) -> None:
     result = await line.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert CONF_MODEL not in result["data"]
+
+
+def _growatt(bank: SimBank) -> ModbusSpeaker:
+    return ModbusSpeaker(bank, GrowattMap(Dialect.ZT))
+
+
+async def test_a_bank_whose_capacity_wraps_is_asked_for_its_number_of_packs(line: FlowLine) -> None:
+    """A word of 16 bits is too short for many large packs; with their number and the model it can be read."""
+    line.plug(packs=3, speaks=_growatt, first=1)
+    result = await line.scan()
+    assert result["step_id"] == "confirm_bank"
+    assert result["description_placeholders"]["protocol"] == "Growatt RS485"
+    assert CONF_PACK_COUNT in result["data_schema"].schema
+    result = await line.submit(result, {CONF_MODEL: "ML314-51.2-W08", CONF_PACK_COUNT: 3.0})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    entry = result["result"]
+    assert entry.options == {CONF_PACK_COUNT: 3}
+    settings = Settings.of(entry.data, entry.options)
+    assert (settings.packs, settings.capacity) == (3, 314.0)
+
+
+async def test_others_are_not_asked_for_what_they_can_do_without(line: FlowLine) -> None:
+    """Every question is one too many that changes nothing."""
+    line.plug()
+    result = await line.scan()
+    assert CONF_PACK_COUNT not in result["data_schema"].schema
+
+
+async def test_a_protocol_that_was_never_tried_is_called_so(line: FlowLine) -> None:
+    """The person is asked to compare, and to report."""
+    state = BankState(voltage=52.0, soc=50.0, current=1.0)
+    report = ScanReport(
+        outcome=Outcome.FOUND, protocol="cvte-rs485", baudrate=9600, bank=state, bank_address=1, answers=9
+    )
+    result = await line.reported(report)
+    assert result["step_id"] == "confirm_bank"
+    assert "never been tried on a real battery" in result["description_placeholders"]["notes"]
+
+
+async def test_the_scan_is_told_what_is_known_beforehand(line: FlowLine) -> None:
+    """The family and what the person said of the line; and how the last battery on this port was found."""
+    nothing = ScanReport(outcome=Outcome.NOTHING)
+    await line.reported(nothing, family="vlrv", shared=True)
+    assert (line.scanned_with["family"], line.scanned_with["listen_only"]) == ("vlrv", True)
+    await line.reported(nothing)
+    asked = {name: line.scanned_with[name] for name in ("family", "listen_only", "known", "speeds")}
+    assert asked == {"family": None, "listen_only": False, "known": None, "speeds": None}
+    line.plug(baudrate=115200)
+    await line.scan()
+    await line.reported(nothing)
+    assert line.scanned_with["known"] == ("pylon-rs485", 115200)
 
 
 async def test_thin_evidence_is_called_so(line: FlowLine) -> None:

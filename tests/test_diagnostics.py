@@ -54,3 +54,13 @@ async def test_diagnostics_name_the_kind_of_port_only(hass: HomeAssistant, home:
     home.plug(1, device=device)
     found = await async_get_config_entry_diagnostics(hass, home.entry)
     assert found["entry"]["data"]["device"] == shown
+
+
+@pytest.mark.parametrize(("observe", "kind"), [(False, "PolledClient"), (True, "ListeningClient")])
+async def test_diagnostics_say_who_asks_and_why(hass: HomeAssistant, home: Home, observe: bool, kind: str) -> None:
+    """Whether the entry asks or listens, and whether it was the person or another device that had it so."""
+    home.plug(1, observe=observe)
+    await home.start()
+    found = await async_get_config_entry_diagnostics(hass, home.entry)
+    assert found["client"]["kind"] == kind
+    assert found["entry"]["observes"] is found["entry"]["somebody_else_asks"] is observe

@@ -12,6 +12,16 @@ def test_stored_energy_is_the_usable_one_where_the_manual_names_it() -> None:
     assert stored_energy(state, 16, Rating(voltage=51.2, usable_energy=4.6)) == pytest.approx(2.3)
 
 
+def test_stored_energy_of_a_bank_is_that_of_all_its_packs() -> None:
+    """A bank that speaks for itself has several times what the manual says of one; a worn pack is still one."""
+    rating = Rating(voltage=51.2, usable_energy=4.6, capacity=100.0)
+    assert stored_energy(BatteryState(remaining_capacity=150.0, full_capacity=290.0), 16, rating) == pytest.approx(
+        150 / 290 * 3 * 4.6
+    )
+    worn = BatteryState(remaining_capacity=30.0, full_capacity=40.0)
+    assert stored_energy(worn, 16, rating) == pytest.approx(0.75 * 4.6)
+
+
 def test_stored_energy_is_else_the_charge_at_nominal_voltage() -> None:
     """From the manual, or 3.2 V a cell."""
     state = BatteryState(remaining_capacity=50.0, full_capacity=100.0)

@@ -15,11 +15,15 @@ import pytest
 
 from custom_components.lfp_battery.bms.clients.listening import ListeningClient
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
+from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.base import Cadence
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_OBSERVE, CONF_PACKS, DOMAIN
 from custom_components.lfp_battery.repairs import OtherMasterFlow
 from tests.flow_line import PORT, TEXTS, FlowLine, readable
 from tests.home import CYCLE, Home
 from tests.simulator.bus import Bus, Foreign, SecondMaster
+from tests.simulator.modbus import ModbusSpeaker
+from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pylon_wire import request
 
 ELSEWHERE = "/dev/ttyELSE"
@@ -111,6 +115,24 @@ async def test_a_shared_line_on_which_nobody_is_heard_is_not_asked(line: FlowLin
     assert result["step_id"] == "confirm"
 
 
+async def test_a_bank_that_speaks_for_its_packs_is_listened_to(hass: HomeAssistant, line: FlowLine) -> None:
+    """Cells and limits of a Growatt bank are what its inverter asks for, in the blocks that it asks for."""
+    bus = line.plug(packs=3, speaks=lambda bank: ModbusSpeaker(bank, GrowattMap(Dialect.ZT)), first=1)
+    questions = [poll.request(1) for poll in POLLED["growatt-rs485"].polls if poll.cadence is Cadence.CYCLE]
+    bus.add_master(SecondMaster(requests=questions, period=1.0, first=0.1))
+    result = await line.scan(shared=True)
+    assert result["step_id"].startswith("confirm_observe")
+    assert result["description_placeholders"]["protocol"] == "Growatt RS485"
+    entry = (await line.submit(result, {"pack_count": 3}))["result"]
+    await line.settle(30)
+    assert entry.options == {CONF_OBSERVE: True, "pack_count": 3}
+    voltage = hass.states.get("sensor.battery_bank_voltage")
+    assert voltage is not None
+    assert float(voltage.state) > 40
+    assert hass.states.get("sensor.battery_bank_lowest_cell_voltage") is not None
+    assert bus.bytes_received == 0
+
+
 # --- an inverter that comes later ------------------------------------------------------------------------------------
 
 
@@ -163,14 +185,14 @@ async def test_a_restart_keeps_the_verdict(hass: HomeAssistant, home: Home) -> N
 
 
 async def test_what_is_never_overheard_has_no_entity(home: Home) -> None:
-    """The inverter asks for values, not for alarms; how well questions of ours are answered is nothing to be shown."""
+    """The inverter asks for values, not for alarms or limits."""
     home.plug(2, observe=True)
     await home.start()
     _inverter(home.bus)
     await home.wait(5 * CYCLE)
     keys = set(home.entities(home.device(2)))
     assert {"voltage", "soc", "connectivity"} <= keys
-    assert keys.isdisjoint({"problem", "charge_current_limit", "link_quality"})
+    assert keys.isdisjoint({"problem", "charge_current_limit"})
 
 
 # --- what the person may do ------------------------------------------------------------------------------------------

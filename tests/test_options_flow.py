@@ -16,12 +16,15 @@ from custom_components.lfp_battery.const import (
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
+    CONF_PACK_COUNT,
     CONF_SOC_FLOOR,
     DEFAULT_SOC_FLOOR,
     NO_MODEL,
 )
 from custom_components.lfp_battery.settings import Settings
 from tests.flow_line import FlowLine, readable
+from tests.simulator.modbus import ModbusSpeaker
+from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pack import PackSpec, SimPack
 
 
@@ -170,3 +173,13 @@ async def test_what_makes_no_sense_is_refused_at_its_field(
     assert entry.options == {}
     result = await _send(line, form, {CONF_SOC_FLOOR: 5})
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_the_number_of_packs_can_be_changed_where_it_matters(hass: HomeAssistant, line: FlowLine) -> None:
+    """A pack that was added makes the capacity wrap anew."""
+    line.plug(packs=2, speaks=lambda bank: ModbusSpeaker(bank, GrowattMap(Dialect.ZT)), first=1)
+    entry = await line.add()
+    assert (await _send(line, await _open(hass, entry), {CONF_PACK_COUNT: 4.0}))["data"][CONF_PACK_COUNT] == 4
+    await line.settle()
+    assert Settings.of(entry.data, entry.options).packs == 4
+    assert _suggested(await _open(hass, entry), CONF_PACK_COUNT) == 4

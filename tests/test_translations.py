@@ -2,12 +2,19 @@
 
 import json
 from pathlib import Path
+import re
 from typing import Any
 
 from custom_components.lfp_battery.binary_sensor import BINARY_SENSORS, CONDITIONS, LINK
+from custom_components.lfp_battery.bms.catalog import FAMILIES
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Identity, Mode, PackState, PollReport, Severity
 from custom_components.lfp_battery.bms.plausibility import Reason
+from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
+from custom_components.lfp_battery.bms.protocols.pylon import PylonV28
+from custom_components.lfp_battery.bms.protocols.pylon_dialects import EG4, SEPLOS, TDT
+from custom_components.lfp_battery.bms.protocols.strangers import JBD
+from custom_components.lfp_battery.scan_flow import ANY_FAMILY
 from custom_components.lfp_battery.sensor_descriptions import (
     BANK_SENSORS,
     ENERGY_SENSORS,
@@ -49,6 +56,32 @@ def test_every_mode_and_every_link_problem_has_its_words() -> None:
     words = _json("translations/en.json")
     assert set(words["entity"]["sensor"]["mode"]["state"]) == {str(mode) for mode in Mode}
     assert {f"link_{problem}" for problem in LinkProblem} <= set(words["exceptions"])
+
+
+def test_whatever_a_scan_can_tell_of_has_its_name() -> None:
+    """Protocols that are read and those that are only recognised, families of batteries, and what to do about strangers."""
+    selector = _json("translations/en.json")["selector"]
+    strangers = {name for name in DECODERS if name in selector["stranger"]["options"]} | {JBD}
+    assert {SEPLOS.name, TDT.name, EG4.name, PylonV28.name, JBD} == set(selector["stranger"]["options"]) == strangers
+    named = {name.replace(".", "-") for name in POLLED} | strangers
+    assert named == set(selector["protocol"]["options"])
+    assert {family.key for family in FAMILIES} | {ANY_FAMILY} == set(selector["family"]["options"])
+
+
+def test_every_selector_has_keys_that_a_translation_may_have() -> None:
+    """Home Assistant's own check wants small letters, digits, hyphens and underscores."""
+    for name, selector in _json("translations/en.json")["selector"].items():
+        for option in selector["options"]:
+            assert re.fullmatch(r"[a-z0-9]([a-z0-9_-]*[a-z0-9])?", option), (name, option)
+
+
+def test_every_issue_says_what_it_fills_in() -> None:
+    """And no more than that."""
+    issues = _json("translations/en.json")["issues"]
+    assert {"other_master", "duplicate_address"} <= set(issues)
+    for key, issue in issues.items():
+        blanks = set(re.findall(r"{(\w+)}", json.dumps(issue)))
+        assert blanks <= ({"title"} if key == "other_master" else {"title", "address", "number", "switches"})
 
 
 async def test_every_attribute_has_its_words(home: Home) -> None:

@@ -41,13 +41,12 @@ from .findings import (
 )
 from .flow_texts import notes
 from .options_flow import LfpBatteryOptionsFlow, model_selector, pack_count_selector
-from .scan_flow import CONF_SHARED, SPEED_AUTO, ScanFlow
+from .scan_flow import ANY_FAMILY, CONF_SHARED, SPEED_AUTO, ScanFlow
 from .settings import observes
 
 # One line a transport: the step of that name asks for what the transport needs.
 _TRANSPORTS = ("serial",)
 
-_ANY_FAMILY = "unknown"
 # Shown in place of addresses that the texts must not hold themselves.
 _EXAMPLES = {"path_example": "/dev/ttyUSB0", "url_example": "socket://192.168.1.20:8899"}
 
@@ -78,8 +77,8 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
             return begun
         fields = {
             vol.Required(CONF_DEVICE): SerialPortSelector(),
-            vol.Required(CONF_FAMILY, default=_ANY_FAMILY): _choice(
-                CONF_FAMILY, (_ANY_FAMILY, *(family.key for family in FAMILIES))
+            vol.Required(CONF_FAMILY, default=ANY_FAMILY): _choice(
+                CONF_FAMILY, (ANY_FAMILY, *(family.key for family in FAMILIES))
             ),
             vol.Required(CONF_SHARED, default=False): BooleanSelector(),
         }
@@ -243,8 +242,7 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
 
     def _chosen(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """What the person said of the battery."""
-        family = self._asked[CONF_FAMILY]
-        named = {} if family == _ANY_FAMILY else {CONF_FAMILY: family}
+        named = {CONF_FAMILY: self._family.key} if self._family else {}
         return {**named, **{key: value for key, value in user_input.items() if key == CONF_MODEL}}
 
     def _decided(self, user_input: Mapping[str, Any]) -> dict[str, Any]:

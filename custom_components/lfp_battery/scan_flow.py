@@ -17,7 +17,7 @@ from homeassistant.data_entry_flow import AbortFlow, UnknownFlow
 from homeassistant.util.hass_dict import HassKey
 
 from . import capture_view, connect
-from .bms.catalog import find_family
+from .bms.catalog import Family, find_family
 from .bms.discovery import Outcome, Progress, ScanReport, Stage
 from .bms.errors import LinkError, LinkProblem
 from .bms.protocols import POLLED
@@ -29,6 +29,7 @@ _LOGGER = logging.getLogger(__name__)
 
 CONF_SHARED: Final = "shared"  # somebody else is connected to this line: only listen
 SPEED_AUTO: Final = "auto"
+ANY_FAMILY: Final = "unknown"
 
 # The text beside the progress bar is fetched anew by every open dialog; more often than this nobody can read, in s.
 _TEXT_INTERVAL = 1.0
@@ -164,7 +165,7 @@ class ScanFlow(ConfigFlow):
                 self._progressed,
                 speeds=None if speed == SPEED_AUTO else (int(speed),),
                 known=self._known(device),
-                family=self._asked.get(CONF_FAMILY),
+                family=self._family.key if self._family else None,
                 listen_only=self._asked.get(CONF_SHARED, False),
             )
         except LinkError as err:
@@ -177,6 +178,11 @@ class ScanFlow(ConfigFlow):
             _LOGGER.debug("Scan of %s: %s", device, report)
             self._judge(report, device)
 
+    @property
+    def _family(self) -> Family | None:
+        """As the person named it."""
+        return find_family(self._asked.get(CONF_FAMILY, ANY_FAMILY))
+
     def _known(self, device: str) -> tuple[str, int] | None:
         """How the battery answered last: the one of the entry being reconfigured, else whatever was on this port."""
         if self.source == SOURCE_RECONFIGURE:
@@ -187,9 +193,8 @@ class ScanFlow(ConfigFlow):
     def _judge(self, report: ScanReport, device: str) -> None:
         observable = report.outcome is Outcome.OTHER_MASTER and report.protocol in POLLED
         if report.protocol is None or report.baudrate is None or not (report.outcome is Outcome.FOUND or observable):
-            family = find_family(self._asked.get(CONF_FAMILY, ""))
             listened = self._asked.get(CONF_SHARED, False)
-            self._failure = failure(report, self._words, family=family, listened=listened)
+            self._failure = failure(report, self._words, family=self._family, listened=listened)
             self._device = None
             return
         self._report = report

@@ -123,11 +123,6 @@ def _age(unit: LfpUnit) -> float | None:
     return None if unit.age is None else round(unit.age)
 
 
-def _is_asked(unit: LfpUnit) -> bool:
-    """Whether questions of ours can be counted: not on a line that is only listened to."""
-    return not unit.settings.observe and (bool(unit.record.fields) or not isinstance(unit, LfpBankCoordinator))
-
-
 def _link_quality(unit: LfpUnit) -> float | None:
     counters = unit.data.counters
     return round(100 * counters.answered / counters.asked, 1) if counters.asked else None
@@ -303,7 +298,7 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         available_fn=_link_up,  # also of a silent pack
         change=1,
     ),
-    _detail("link_quality", None, _PERCENT, 1, exists_fn=_is_asked, value_fn=_link_quality, change=0.1),
+    _detail("link_quality", None, _PERCENT, 1, needs=(), value_fn=_link_quality, change=0.1),
     LfpSensorDescription(
         key="held_back",
         translation_key="held_back",
