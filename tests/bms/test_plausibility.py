@@ -497,3 +497,30 @@ def test_an_ordinary_reading_costs_under_forty_microseconds() -> None:
             gate.admit(GOOD)
         best = min(best, (perf_counter() - start) / rounds)
     assert best < 40e-6
+
+
+SAGGED = tuple(cell - 0.16 for cell in CELLS)  # under a heavy load
+
+
+@pytest.mark.parametrize("weak_check", [False, True])
+def test_a_load_step_does_not_contradict_cells_that_were_read_before_it(weak_check: bool) -> None:
+    """Cells in turn, voltage in every reading: what is older proves nothing, and the true voltage is shown at once."""
+    gate = used_to(weak_check=weak_check)
+    reading = replace(GOOD, voltage=sum(SAGGED), current=-190.0)
+    stale = frozenset({"cell_voltages"})
+    again = replace(PackState(address=2), voltage=reading.voltage, current=reading.current)
+    second = again if gate.needs_second_reading(reading, stale) else None
+    assert weak_check or second is None
+    state, held = gate.admit(reading, second, stale)
+    assert state.voltage == reading.voltage
+    assert not held
+
+
+def test_a_load_step_between_two_answers_of_one_reading_is_read_again() -> None:
+    """A real checksum proves each of them, not that they are of one moment."""
+    gate = used_to(weak_check=False)
+    reading = replace(GOOD, voltage=sum(SAGGED), current=-190.0)
+    assert gate.needs_second_reading(reading)
+    state, held = gate.admit(reading, replace(reading, cell_voltages=SAGGED))
+    assert state.voltage == reading.voltage
+    assert not held
