@@ -3,7 +3,7 @@
 Keys only: texts for owners are translated elsewhere. A fact from another source than the family's manual says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 import re
@@ -444,6 +444,31 @@ _VLRV = Family(
 )
 
 FAMILIES: tuple[Family, ...] = (_PYTES_V, _ES, _GROWATT, _ML314, _VLRV)
+
+
+# What a port is set to, by key of its choice -> names in the registry of protocols, likeliest first. Choices that are
+# not here have no public description (modbus-rtu.md section 1).
+_SERIAL_PROTOCOLS: Mapping[str, tuple[str, ...]] = {
+    "console": ("console-pytes", "console-pylontech"),
+    "pylon": ("pylon-rs485", "pylon-rs485-v35"),
+    "pace": ("pace-v25", "pace-v25-rs485"),
+    "growatt": ("growatt-rs485",),
+    "voltronic": ("voltronic-bms-485-20200325",),
+    "srne": ("pace-modbus-1.3",),
+    "cvte": ("cvte-rs485",),
+    "native": ("eg4ll-zt-native",),
+}
+
+
+def protocols_of(family: Family) -> tuple[str, ...]:
+    """Names of the protocols that a serial port of this family can speak; ports between packs do not count."""
+    choices = [
+        choice.key
+        for port in family.ports
+        if port.medium in (Medium.RS232, Medium.RS485) and not port.link
+        for choice in port.protocols
+    ]
+    return tuple(dict.fromkeys(name for key in choices for name in _SERIAL_PROTOCOLS.get(key, ())))
 
 
 def _plain(text: str) -> str:

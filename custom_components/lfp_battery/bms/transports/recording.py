@@ -1,7 +1,8 @@
 """A line that keeps a record of what passes over it, for bug reports.
 
 A record is text, one JSON object a line: `{"t": seconds since the start, "rx" or "tx": hex}`; the first line says what
-was recorded: `{"record": 1, "baudrate": ...}`. It holds what the battery said, serial numbers included.
+was recorded: `{"record": 1, "baudrate": ...}`. It holds what the battery said, serial numbers included, unless it says
+`"redacted": true`. Lines may tell more than that, such as the speed.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +14,23 @@ from ..errors import FrameError
 from . import ByteTransport
 
 _VERSION = 1
+_GAP = "left_out"
 _LONGEST_LINE = 1_000_000
+
+
+def record_head(baudrate: int, **more: object) -> str:
+    """The first line of a record, without its end."""
+    return json.dumps({"record": _VERSION, "baudrate": baudrate, **more})
+
+
+def record_line(when: float, data: bytes, *, ours: bool, **more: object) -> str:
+    """Bytes that passed, `when` in seconds since the record began."""
+    return json.dumps({"t": round(when, 3), "tx" if ours else "rx": data.hex(), **more})
+
+
+def record_gap(count: int) -> str:
+    """In place of so many bytes that were left out."""
+    return json.dumps({_GAP: count})
 
 
 class Passed(NamedTuple):
@@ -33,7 +50,7 @@ class RecordingTransport:
         self._clock = clock
         self._write = write
         self._started = clock.monotonic()
-        write(json.dumps({"record": _VERSION, "baudrate": transport.baudrate}))
+        write(record_head(transport.baudrate))
 
     @property
     def name(self) -> str:
@@ -55,25 +72,24 @@ class RecordingTransport:
 
     async def send(self, data: bytes) -> None:
         """See `ByteTransport`."""
-        self._note("tx", data)
+        self._note(data, ours=True)
         await self._transport.send(data)
 
     async def receive(self, timeout: float) -> bytes:
         """See `ByteTransport`."""
         data = await self._transport.receive(timeout)
-        self._note("rx", data)
+        self._note(data, ours=False)
         return data
 
     def drain(self) -> bytes:
         """See `ByteTransport`."""
         data = self._transport.drain()
-        self._note("rx", data)
+        self._note(data, ours=False)
         return data
 
-    def _note(self, direction: str, data: bytes) -> None:
+    def _note(self, data: bytes, *, ours: bool) -> None:
         if data:
-            elapsed = round(self._clock.monotonic() - self._started, 3)
-            self._write(json.dumps({"t": elapsed, direction: data.hex()}))
+            self._write(record_line(self._clock.monotonic() - self._started, data, ours=ours))
 
 
 def read_record(lines: Iterator[str]) -> Iterator[Passed]:
@@ -89,6 +105,8 @@ def read_record(lines: Iterator[str]) -> Iterator[Passed]:
         if not line.endswith("\n") and not line.rstrip().endswith("}"):
             return
         item = _object(line)
+        if _GAP in item:
+            continue
         when, ours = item.get("t"), "tx" in item
         text = item.get("tx" if ours else "rx")
         if not isinstance(when, int | float) or not isinstance(text, str):

@@ -1,0 +1,157 @@
+"""In which order a scan asks: cheapest and most distinctive first, and never what another battery might obey.
+
+Every question reads. What each could mean to a battery of another protocol:
+
+- Enter, at 115200 only, before anything else there: a framed protocol passes over it, a console answers with its prompt.
+  A console that has answered is never sent a frame, which it would take for a command it does not know.
+- Frames of Pylontech and PACE share their form. PACE boards that do not check addresses answer Pylontech's 4F and 42,
+  which they have too, and are told by version 25 (pace-ascii.md sections 3 and 4). 61 only lists their inverter
+  protocols; 63, which writes there, is never asked before an answer to 61 that is Pylontech's.
+- Modbus frames are noise to all others, and theirs to Modbus: no unit has their first byte and their CRC. All maps are
+  only read (function 03); what was read is told by its values (modbus-rtu.md section 13).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..catalog import find_family, protocols_of
+from ..protocols import POLLED
+from ..protocols.base import Integrity, PolledProtocol, Probe
+from ..protocols.strangers import STRANGERS, Stranger
+
+# The console first at its speed. Then frames that say what they are, then Modbus in the order of modbus-rtu.md section
+# 13, then what is likely to be slow. Protocols that are not listed come last.
+_ORDER: Final = (
+    "console-pytes",
+    "console-pylontech",
+    "pylon-rs485",
+    "pylon-rs485-v35",
+    "growatt-rs485",
+    "voltronic-bms-485-20200325",
+    "pace-modbus-1.3",
+    "eg4ll-zt-native",
+    "pace-v25",
+    "pace-v25-rs485",
+    "cvte-rs485",
+)
+
+
+# Most ports are set to the first of these; what is not listed comes last.
+_SPEEDS: Final = (9600, 115200, 19200)
+# Silence that means "nobody here" where a probe does not say, in seconds: Modbus answers within 200 ms (modbus-rtu.md
+# section 2), the first byte of a Pylontech answer once took 250 ms (pylon-rs485.md section 8); gateways take their time.
+_PATIENCE: Final = {Integrity.CRC: 0.4, Integrity.ADDITIVE: 0.6}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One question of a scan, at one speed."""
+
+    baudrate: int
+    question: bytes
+    wait: float  # s of silence that mean "nobody here"
+    protocol: PolledProtocol | None = None  # None: only a stranger's
+    stranger: Stranger | None = None
+    address: int | None = None
+    wake: bool = False  # call it at another speed first (`PolledProtocol.wake`)
+
+    @property
+    def name(self) -> str:
+        """What is being tried."""
+        if self.protocol is not None:
+            return self.protocol.name
+        return self.stranger.key if self.stranger is not None else ""
+
+
+def in_order(names: Sequence[str] | None = None, family: str | None = None) -> list[PolledProtocol]:
+    """The protocols to be tried, what a port of the family can be set to first."""
+    wanted = list(names or POLLED)
+    record = find_family(family) if family else None
+    own = protocols_of(record) if record is not None else ()
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    wanted.sort(key=lambda name: (name not in own, rank.get(name, len(rank))))
+    return [POLLED[name] for name in wanted]
+
+
+def patience(protocol: PolledProtocol, probe: Probe | None = None) -> float:
+    """Seconds of silence that mean "nobody here" while scanning: to this probe, or at the next address."""
+    waits = [one.wait for one in ((probe,) if probe is not None else protocol.probes) if one.wait is not None]
+    return min(waits, default=_PATIENCE.get(protocol.integrity, protocol.timing.first_byte))
+
+
+def plan(
+    protocols: Sequence[PolledProtocol],
+    speeds: Sequence[int] | None,
+    *,
+    family: str | None = None,
+    strangers: bool = True,
+    may_wake: bool = False,
+) -> list[Step]:
+    """Every question, in order.
+
+    The first question of every protocol comes before the further ones of any, and what is likely (the family's own)
+    before all others.
+    """
+    record = find_family(family) if family else None
+    own = set(protocols_of(record)) if record is not None else set()
+    likely = [protocol for protocol in protocols if protocol.name in own]
+    others = [protocol for protocol in protocols if protocol.name not in own]
+    # a family's ports come in the order of its manual, with what is its default first
+    steps = [*_both_rounds(likely, speeds or _speeds(likely)), *_both_rounds(others, speeds or _by_likelihood(others))]
+    if may_wake:
+        steps += [step for protocol in protocols if protocol.wake for step in _questions(protocol, None, wake=True)]
+    if strangers:
+        steps += [
+            Step(baudrate=stranger.baudrate, question=question, wait=stranger.wait, stranger=stranger)
+            for stranger in STRANGERS
+            if speeds is None or stranger.baudrate in speeds
+            for question in stranger.questions
+        ]
+    return list(dict.fromkeys(steps))
+
+
+def _speeds(protocols: Sequence[PolledProtocol]) -> list[int]:
+    return list(dict.fromkeys(speed for protocol in protocols for speed in protocol.speeds))
+
+
+def _by_likelihood(protocols: Sequence[PolledProtocol]) -> list[int]:
+    return sorted(_speeds(protocols), key=lambda speed: _SPEEDS.index(speed) if speed in _SPEEDS else len(_SPEEDS))
+
+
+def _both_rounds(protocols: Sequence[PolledProtocol], speeds: Sequence[int]) -> Iterator[Step]:
+    asked: set[tuple[int, bytes]] = set()
+    for first in (True, False):
+        for speed in speeds:
+            for protocol in protocols:
+                questions = list(_questions(protocol, speed))
+                for step in questions[:1] if first else questions[1:]:
+                    if (speed, step.question) not in asked:  # every protocol looks at every answer
+                        asked.add((speed, step.question))
+                        yield step
+
+
+def _questions(protocol: PolledProtocol, speed: int | None, *, wake: bool = False) -> Iterator[Step]:
+    if speed is not None and speed not in protocol.speeds:
+        return
+    for probe in protocol.probes:
+        yield Step(
+            baudrate=protocol.speeds[0] if speed is None else speed,
+            question=probe.request,
+            wait=patience(protocol, probe),
+            protocol=protocol,
+            address=probe.address,
+            wake=wake,
+        )
+
+
+def known_step(protocol: PolledProtocol, baudrate: int) -> Step:
+    """What was found on this port the last time."""
+    probe = protocol.probes[0]
+    return Step(
+        baudrate=baudrate,
+        question=probe.request,
+        wait=patience(protocol, probe),
+        protocol=protocol,
+        address=probe.address,
+    )

@@ -1,0 +1,181 @@
+"""Reading what has answered: every pack behind the line, or the bank that speaks for them, and who they are."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from ..clients.dialogue import Exchange
+from ..clients.units import combine, fallback_of
+from ..model import BankState, Identity, PackState
+from ..protocols.base import Cadence, Decoded, Poll, PolledProtocol, Scope
+from .report import FoundPack
+
+# After so many neighbours without an answer the rest of a group is taken for empty (pylon-rs485.md section 9).
+_EMPTY_NEIGHBOURS: Final = 3
+
+
+class Ask(Protocol):
+    """Puts one question; `wait` is the patience for the first byte, in seconds."""
+
+    async def __call__(self, request: bytes, *, wait: float | None = None, private: bool = False) -> Exchange:
+        """What came of it."""
+
+
+@dataclass(slots=True)
+class _Pack:
+    """What one address has said."""
+
+    address: int
+    answers: list[Decoded] = field(default_factory=list)
+
+    @property
+    def state(self) -> PackState | None:
+        states = [state for decoded in self.answers if (state := decoded.packs.get(self.address)) is not None]
+        return combine(PackState(address=self.address), states) if states else None
+
+    @property
+    def identity(self) -> Identity:
+        return _identity(self.answers, self.address)
+
+
+def _identity(answers: list[Decoded], address: int) -> Identity:
+    identity = Identity()
+    for decoded in answers:
+        if (more := decoded.identities.get(address)) is not None:
+            identity = identity.joined(more)
+    return identity
+
+
+class Reader:
+    """Reads what answers in one protocol."""
+
+    def __init__(
+        self,
+        protocol: PolledProtocol,
+        ask: Ask,
+        *,
+        patience: float,
+        in_time: Callable[[], bool],
+        tell: Callable[[float, int], Awaitable[None] | None],
+    ) -> None:
+        """`patience`: seconds of silence at an address that mean "nobody here".
+
+        `in_time`: whether there is time for questions that can wait; `tell`: how far it is (0 to 1), at which address.
+        """
+        self._protocol = protocol
+        self._ask = ask
+        self._patience = patience
+        self._in_time = in_time
+        self._tell = tell
+        self._essential = next(poll for poll in protocol.polls if poll.essential)
+        self._heard = False  # somebody has answered
+
+    async def read(self, address: int, *, nearby: bool = False) -> dict[str, Any] | None:
+        """Fields of the report; None when nothing can be read. `nearby`: only the packs in a row from `address` on."""
+        if self._essential.scope is Scope.BANK:
+            return await self._read_bank(address)
+        if self._essential.shared:
+            packs = await self._read_shared(address)
+        else:
+            packs = await self._walk(address, nearby=nearby)
+        if not packs:
+            return None
+        await self._identify(packs)
+        return {
+            "packs": tuple(
+                FoundPack(address=pack.address, identity=pack.identity, state=state)
+                for pack in packs
+                if (state := pack.state) is not None
+            )
+        }
+
+    # --- the values --------------------------------------------------------------------------------------------------
+
+    async def _values(self, poll: Poll, address: int, *, wait: float | None = None) -> list[Decoded]:
+        """What a question is answered with, or what is asked instead of it."""
+        exchange = await self._put(poll, address, wait=wait)
+        if exchange.decoded is not None:
+            return [exchange.decoded]
+        if not poll.fallback or not (exchange.declined or self._heard):
+            return []
+        found: list[Decoded] = []
+        for place, instead in enumerate(fallback_of(poll)):
+            more = await self._values(instead, address)
+            if not more and place == 0:
+                return []
+            found += more
+        return found
+
+    async def _put(self, poll: Poll, address: int, *, wait: float | None = None) -> Exchange:
+        request = poll.request(address)
+        exchange = await self._ask(request, wait=wait, private=poll.private)
+        if exchange.decoded is None and exchange.refused is None and (exchange.damaged or exchange.noise):
+            exchange = await self._ask(request, wait=wait, private=poll.private)
+        self._heard |= exchange.frame is not None
+        return exchange
+
+    async def _read_bank(self, address: int) -> dict[str, Any] | None:
+        self._heard = True  # its probe was answered
+        answers = await self._values(self._essential, address)
+        if not any(decoded.bank is not None for decoded in answers):
+            return None
+        for poll in self._once(Scope.BANK, address):
+            answers += await self._who(poll, address)
+        return {
+            "bank": combine(BankState(), [decoded.bank for decoded in answers if decoded.bank is not None]),
+            "bank_address": address,
+            "bank_identity": _identity(answers, address),
+        }
+
+    async def _read_shared(self, address: int) -> list[_Pack]:
+        """One answer names every pack."""
+        answers = await self._values(self._essential, address)
+        return [
+            _Pack(found, [decoded])
+            for decoded in answers
+            for group in self._protocol.address_groups
+            for found in group
+            if found in decoded.packs
+        ]
+
+    async def _walk(self, address: int, *, nearby: bool) -> list[_Pack]:
+        """Ask at one address after the other."""
+        packs: list[_Pack] = []
+        for group in self._protocol.address_groups:
+            if nearby and address not in group:
+                continue
+            places = group[group.index(address) :] if nearby else group
+            silent = 0
+            for place, candidate in enumerate(places):
+                self._tell(place / len(places), candidate)
+                wait = None if candidate == address else self._patience
+                pack = _Pack(candidate, await self._values(self._essential, candidate, wait=wait))
+                if pack.state is not None:
+                    packs.append(pack)
+                    silent = 0
+                    continue
+                silent += 1
+                # a group without its master is not there
+                if nearby or silent >= _EMPTY_NEIGHBOURS or (place == 0 and address not in group):
+                    break
+        return packs
+
+    # --- who they are ------------------------------------------------------------------------------------------------
+
+    def _once(self, scope: Scope, address: int) -> list[Poll]:
+        return [poll for poll in self._protocol.polls_of(scope, address) if poll.cadence is Cadence.ONCE]
+
+    async def _identify(self, packs: list[_Pack]) -> None:
+        """Serial numbers of all of them first; the rest, which a client asks for as well, while there is time."""
+        for wanted in (True, False):
+            for pack in packs:
+                for poll in self._once(Scope.PACK, pack.address):
+                    if poll.private is wanted and self._in_time():
+                        pack.answers += await self._who(poll, pack.address)
+
+    async def _who(self, poll: Poll, address: int) -> list[Decoded]:
+        exchange = await self._put(poll, address, wait=self._patience)
+        if poll.private and exchange.frame is None:
+            # who a pack is is decided by this answer, and kept
+            exchange = await self._put(poll, address)
+        return [exchange.decoded] if exchange.decoded is not None else []
