@@ -1,11 +1,13 @@
 """Voltronic's bank: four forms of answers that only look like Modbus, and what its registers say."""
 
 from collections.abc import Iterator
+import json
 import struct
 from typing import Any
 
 import pytest
 
+from custom_components.lfp_battery.bms.decoding import answer as decode_line
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, BankState, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
@@ -158,6 +160,14 @@ def test_a_listener_that_starts_midway_is_right_after_one_exchange(value: int, b
     exchanges = list(_follow(frames[begin:]))
     assert all(one in asked and frame == _frame(Dialect.WORDS16, [value]) for one, frame in exchanges)
     assert len(exchanges) == 3 - (begin + 1) // 2
+
+
+def test_a_stream_of_single_registers_is_read_in_the_right_direction() -> None:
+    """An answer of 6 has the form of a question for registers 1 to 6."""
+    line = question(1, 0x36, 1) + _frame(Dialect.WORDS16, [6]) + question(1, 0x33, 1) + _frame(Dialect.WORDS16, [76])
+    assert CODEC.is_request(_frame(Dialect.WORDS16, [6]))
+    found = decode_line(json.dumps({"protocol": NAME, "stream": line.hex()}))
+    assert found["bank"] == {"modules_online": 6, "soc": 76}
 
 
 @pytest.mark.parametrize("dialect", Dialect)

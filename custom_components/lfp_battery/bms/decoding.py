@@ -116,7 +116,9 @@ def _stream(codec: Codec, name: str, request: bytes | None, chunks: Iterable[byt
     problem: BmsError | None = None
     asked = request
     for frame in frames:
-        if request is None and codec.is_request(frame):
+        # some answers have the form of a question: what fits what was asked is one
+        answers = asked is not None and codec.is_answer(asked, frame)
+        if request is None and not answers and codec.is_request(frame):
             asked = frame
             continue
         try:
