@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import ClassVar, Final, override
 
 from ..errors import FrameError
-from ..model import Condition, PackState
+from ..model import Condition
 from . import console_labels, console_tables
 from .base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Timing, Wake
 from .console_checks import checked
@@ -140,12 +140,12 @@ class _Console(PolledProtocol):
             return Decoded(info=info)
         if number is not None and number not in PACK_NUMBERS:
             raise FrameError(f"there is no pack {number}")
-        return self._checked(reader(lines, number))
+        return self._read(reader, lines, number)
 
-    def _checked(self, decoded: Decoded) -> Decoded:
+    def _read(self, reader: Callable[..., Decoded], lines: tuple[str, ...], number: int | None) -> Decoded:
         """Only what does not contradict itself."""
-        packs: dict[int, PackState] = {address: checked(state) for address, state in decoded.packs.items()}
-        return replace(decoded, packs=packs)
+        decoded = reader(lines, number)
+        return replace(decoded, packs={address: checked(state) for address, state in decoded.packs.items()})
 
     def _parse(self, frame: bytes) -> Answer:
         answer = parse(frame)

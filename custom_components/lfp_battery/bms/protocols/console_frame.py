@@ -186,7 +186,7 @@ def parse(frame: bytes) -> Answer:
         FrameError: it has no prompt, or no end mark before it.
     """
     text = frame.decode("latin-1")
-    lines = [line for part in _LINE_ENDS.split(text) if (line := part.rstrip(_BLANKS).lstrip("\0\xff")).strip(_BLANKS)]
+    lines = [line for part in _LINE_ENDS.split(text) if (line := part.rstrip(_BLANKS).lstrip("\0\xff")).split()]
     if not lines or (found := _PROMPT.fullmatch(lines[-1])) is None:
         raise FrameError("the answer does not end with a prompt")
     prompt = found[1].removesuffix(">")
@@ -197,7 +197,7 @@ def parse(frame: bytes) -> Answer:
         while (found := _PROMPT.match(rest)) is not None:
             body.clear()
             rest = rest[found.end() :]
-        if rest.strip(_BLANKS):
+        if rest.split():
             body.append(rest)
     if not body:
         return Answer(prompt, None, (), bare=True)
