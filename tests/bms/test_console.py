@@ -91,7 +91,7 @@ def test_an_answer_comes_in_pieces_of_any_size(name: str) -> None:
     for size in (1, 3, 150, len(response)):
         splitter = protocol.splitter(request)
         splitter.feed(b"\xff\x00BMM: an unsolicited line\r\n")
-        frames = []
+        frames: list[bytes] = []
         for start in range(0, len(response), size):
             assert not frames
             frames += splitter.feed(response[start : start + size])
@@ -409,6 +409,7 @@ def test_what_contradicts_itself_is_left_out(wrong: dict[str, Any], dropped: set
 
 
 def collection(name: str) -> list[dict[str, Any]]:
+    """The rows of one of its files; skips the test where there is none."""
     if not (folder := os.environ.get("LFP_CAPTURES")):
         pytest.skip("LFP_CAPTURES does not say where the collection of captures is")
     found = json.loads((Path(folder) / name).read_text(encoding="utf-8"))
