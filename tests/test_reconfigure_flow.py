@@ -278,15 +278,14 @@ async def test_another_battery_on_the_same_port_is_refused_and_the_entry_goes_on
     """A pack was swapped for a stranger: the flow says so, and the entry is set up again."""
     line.plug(packs=_packs("HPACK000000001"))
     entry = await line.add()
-    flow = await line.reconfigure(entry)
     line.plug(packs=_packs("HSTRANGER00001"))
-    result = await line.scanned(flow)
+    result = await line.scanned(await line.reconfigure(entry))
     assert result["reason"] == "another_battery"
     await _moved(line, entry)
 
 
 async def test_new_packs_of_the_same_bank_are_taken_in(line: FlowLine) -> None:
-    """One pack that is known is enough; those that are asleep keep their records."""
+    """One pack that is known is enough; those that are asleep keep their records, and what is behind them is found."""
     line.plug(packs=_packs("HPACK000000001", "HPACK000000002"))
     entry = await line.add()
     grown = _packs("HPACK000000001", "HPACK000000002", "HPACK000000003")
@@ -294,10 +293,12 @@ async def test_new_packs_of_the_same_bank_are_taken_in(line: FlowLine) -> None:
     line.plug(ELSEWHERE, packs=grown)
     result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
     assert result["reason"] == "reconfigure_successful"
+    assert entry.data[CONF_PACKS]["3"]["serial"] == "HPACK000000002"
+    await _moved(line, entry)
+    await line.settle(300)  # a scan for a battery that is known looks at packs in a row only
     assert list(entry.data[CONF_ADDRESSES]) == [2, 3, 4]
     assert entry.data[CONF_PACKS]["3"]["serial"] == "HPACK000000002"
     assert entry.data[CONF_PACKS]["4"]["identifier"] == "HPACK000000003"
-    await _moved(line, entry)
 
 
 async def test_an_entry_that_knows_no_pack_takes_what_answers(hass: HomeAssistant, line: FlowLine) -> None:
