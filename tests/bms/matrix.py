@@ -16,6 +16,7 @@ from custom_components.lfp_battery.bms.model import BatteryState
 from custom_components.lfp_battery.bms.protocols import POLLED
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.bus import Bus
+from tests.simulator.console import ConsoleSpeaker
 from tests.simulator.ledger import Ledger
 from tests.simulator.modbus import ModbusSpeaker, RegisterMap
 from tests.simulator.modbus_cvte import CvteMap
@@ -23,6 +24,7 @@ from tests.simulator.modbus_growatt import Dialect as GrowattDialect, GrowattMap
 from tests.simulator.modbus_pace import PaceMap
 from tests.simulator.modbus_voltronic import Dialect as VoltronicDialect, VoltronicMap
 from tests.simulator.modbus_zt import Dialect as ZtDialect, ZtMap
+from tests.simulator.pace import PaceSpeaker
 from tests.simulator.pack import PackSpec
 from tests.simulator.pylon import Profile, PylonSpeaker
 
@@ -84,11 +86,13 @@ def _bank(
     )
 
 
+_PYTES = PackSpec(manufacturer="PYTES", model="E-BOX-48100V-D")
 _ES, _ML314, _VLRV = PackSpec(capacity=100.0), PackSpec(capacity=314.0), PackSpec(capacity=100.0)
 _GROWATT, _VOLTRONIC, _CVTE = "growatt-rs485", "voltronic-bms-485-20200325", "cvte-rs485"
 _PACE, _NATIVE = "pace-modbus-1.3", "eg4ll-zt-native"
 
 ROWS: tuple[Row, ...] = (
+    Row(family="pytes_v", protocol="console-pytes", baudrate=115200, speaker=ConsoleSpeaker, first=1, spec=_PYTES),
     Row(family="pytes_v", protocol="pylon-rs485", baudrate=9600, speaker=_pylon(Profile.C), first=2),
     Row(
         family="es_wall",
@@ -100,6 +104,11 @@ ROWS: tuple[Row, ...] = (
         most=14,
     ),
     _bank("es_wall", _VOLTRONIC, VoltronicMap, _ES),
+    # the manual does not say at which speed its RS232 port works
+    *(
+        Row(family="es_wall", protocol="pace-v25", baudrate=speed, speaker=PaceSpeaker, first=1, spec=_ES)
+        for speed in (9600, 115200, 19200)
+    ),
     _bank("ml314", _GROWATT, _growatt, _ML314),
     _bank("ml314", _VOLTRONIC, lambda: VoltronicMap(VoltronicDialect.STANDARD), _ML314),
     Row(family="ml314", protocol=_PACE, baudrate=9600, speaker=_modbus(PaceMap), first=1, spec=_ML314),
