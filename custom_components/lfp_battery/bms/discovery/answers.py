@@ -54,7 +54,7 @@ def look(
                 recognised.append(protocol)
                 break
             try:
-                protocol.decode(question, frame)
+                decoded = protocol.decode(question, frame)
             except RefusedError:
                 answered.append(protocol)
             except FrameError as err:
@@ -64,7 +64,9 @@ def look(
                 else:
                     damaged += protocol is asked and err.dialect is None
             else:
-                answered.append(protocol)
+                # a maker's name, where it was asked for, is proof (CVTE's, modbus-rtu.md section 13)
+                named = protocol is asked and any(who.manufacturer for who in decoded.identities.values())
+                (recognised if named else answered).append(protocol)
     return Look(
         echoed=echoed,
         recognised=tuple(dict.fromkeys(recognised)),

@@ -13,6 +13,8 @@ from ..transports import ByteTransport
 
 # An answer that comes so long after our question is still its answer, in seconds.
 _LATE: Final = 10.0
+# An adapter that gives our own question back does so within this time, in seconds; an inverter may ask the same.
+_ECHO: Final = 1.0
 # Bytes further apart than this are not of one frame, in seconds.
 _PAUSE: Final = 1.0
 # What was heard in so many seconds before somebody's question is part of the same conversation.
@@ -82,8 +84,10 @@ class Ears:
         self.answers += len(answers)
 
     def _is_ours(self, frame: bytes, now: float) -> bool:
+        """Whether it is an echo of our question, or an answer to it."""
         return any(
-            frame == question or any(protocol.is_answer(question, frame) for protocol in self._protocols)
+            (frame == question and now - when <= _ECHO)
+            or (frame != question and any(protocol.is_answer(question, frame) for protocol in self._protocols))
             for when, question in self._own
             if now - when <= _LATE
         )

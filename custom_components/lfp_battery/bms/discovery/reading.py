@@ -1,17 +1,20 @@
 """Reading what has answered: every pack behind the line, or the bank that speaks for them, and who they are."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from ..clients.dialogue import Exchange
 from ..clients.units import combine, fallback_of
+from ..clock import Clock
 from ..model import BankState, Identity, PackState
 from ..protocols.base import Cadence, Decoded, Poll, PolledProtocol, Scope
 from .report import FoundPack
 
 # After so many neighbours without an answer the rest of a group is taken for empty (pylon-rs485.md section 9).
 _EMPTY_NEIGHBOURS: Final = 3
+# Neighbours of a pack that has answered are given so many seconds more than it took, and at least so many.
+_SLOWER, _LEAST_PATIENCE = 0.1, 0.25
 
 
 class Ask(Protocol):
@@ -53,10 +56,11 @@ class Reader:
         self,
         protocol: PolledProtocol,
         ask: Ask,
+        clock: Clock,
         *,
         patience: float,
         in_time: Callable[[], bool],
-        tell: Callable[[float, int], Awaitable[None] | None],
+        tell: Callable[[float, int], None],
     ) -> None:
         """`patience`: seconds of silence at an address that mean "nobody here".
 
@@ -64,23 +68,29 @@ class Reader:
         """
         self._protocol = protocol
         self._ask = ask
+        self._clock = clock
         self._patience = patience
         self._in_time = in_time
         self._tell = tell
         self._essential = next(poll for poll in protocol.polls if poll.essential)
-        self._heard = False  # somebody has answered
 
     async def read(self, address: int, *, nearby: bool = False) -> dict[str, Any] | None:
-        """Fields of the report; None when nothing can be read. `nearby`: only the packs in a row from `address` on."""
+        """Fields of the report; None when nothing can be read.
+
+        `nearby`, for a bank that is known: only the packs in a row from `address` on, and only who they are.
+        """
         if self._essential.scope is Scope.BANK:
             return await self._read_bank(address)
         if self._essential.shared:
             packs = await self._read_shared(address)
+        elif nearby:
+            packs = await self._row(address)
         else:
-            packs = await self._walk(address, nearby=nearby)
+            packs = await self._walk(address)
         if not packs:
             return None
-        await self._identify(packs)
+        if not nearby:
+            await self._identify(packs)
         return {
             "packs": tuple(
                 FoundPack(address=pack.address, identity=pack.identity, state=state)
@@ -92,15 +102,15 @@ class Reader:
     # --- the values --------------------------------------------------------------------------------------------------
 
     async def _values(self, poll: Poll, address: int, *, wait: float | None = None) -> list[Decoded]:
-        """What a question is answered with, or what is asked instead of it."""
+        """What a question is answered with, or what is asked instead of it; `wait`: where nobody may be."""
         exchange = await self._put(poll, address, wait=wait)
         if exchange.decoded is not None:
             return [exchange.decoded]
-        if not poll.fallback or not (exchange.declined or self._heard):
+        if not poll.fallback or not (exchange.declined or wait is None):
             return []
         found: list[Decoded] = []
         for place, instead in enumerate(fallback_of(poll)):
-            more = await self._values(instead, address)
+            more = await self._values(instead, address, wait=wait)
             if not more and place == 0:
                 return []
             found += more
@@ -111,11 +121,9 @@ class Reader:
         exchange = await self._ask(request, wait=wait, private=poll.private)
         if exchange.decoded is None and exchange.refused is None and (exchange.damaged or exchange.noise):
             exchange = await self._ask(request, wait=wait, private=poll.private)
-        self._heard |= exchange.frame is not None
         return exchange
 
     async def _read_bank(self, address: int) -> dict[str, Any] | None:
-        self._heard = True  # its probe was answered
         answers = await self._values(self._essential, address)
         if not any(decoded.bank is not None for decoded in answers):
             return None
@@ -138,16 +146,13 @@ class Reader:
             if found in decoded.packs
         ]
 
-    async def _walk(self, address: int, *, nearby: bool) -> list[_Pack]:
+    async def _walk(self, address: int) -> list[_Pack]:
         """Ask at one address after the other."""
         packs: list[_Pack] = []
         for group in self._protocol.address_groups:
-            if nearby and address not in group:
-                continue
-            places = group[group.index(address) :] if nearby else group
             silent = 0
-            for place, candidate in enumerate(places):
-                self._tell(place / len(places), candidate)
+            for place, candidate in enumerate(group):
+                self._tell(place / len(group), candidate)
                 wait = None if candidate == address else self._patience
                 pack = _Pack(candidate, await self._values(self._essential, candidate, wait=wait))
                 if pack.state is not None:
@@ -156,8 +161,26 @@ class Reader:
                     continue
                 silent += 1
                 # a group without its master is not there
-                if nearby or silent >= _EMPTY_NEIGHBOURS or (place == 0 and address not in group):
+                if silent >= _EMPTY_NEIGHBOURS or (place == 0 and address not in group):
                     break
+        return packs
+
+    async def _row(self, address: int) -> list[_Pack]:
+        """Those in a row from this address on, with no more patience than the first of them needs."""
+        group = next(group for group in self._protocol.address_groups if address in group)
+        packs: list[_Pack] = []
+        wait: float | None = None
+        for candidate in group[group.index(address) :]:
+            asked = self._clock.monotonic()
+            pack = _Pack(candidate, await self._values(self._essential, candidate, wait=wait))
+            if pack.state is None:
+                break
+            if wait is None:
+                wait = min(self._patience, max(self._clock.monotonic() - asked + _SLOWER, _LEAST_PATIENCE))
+            packs.append(pack)
+            for poll in self._once(Scope.PACK, candidate):
+                if poll.private and pack.identity.serial is None:
+                    pack.answers += await self._who(poll, candidate)
         return packs
 
     # --- who they are ------------------------------------------------------------------------------------------------

@@ -250,13 +250,17 @@ class _Scan:
         while line.drain():
             if line.ears.foreign:
                 await self._follow(line)
-            self._noise = True
-            self._bursts += 1
-            await self._settle(line)
-            if self._bursts >= _BURSTS:
-                self._bursts = 0
-                await self._listen_around()
-                await self._open(line.baudrate)
+            await self._puzzle(line)
+            line = await self._open(line.baudrate)
+
+    async def _puzzle(self, line: ScanLine) -> None:
+        """Bytes that nobody can explain: nothing is asked before the line is quiet, or before it is known who speaks."""
+        self._noise = True
+        self._bursts += 1
+        await self._settle(line)
+        if self._bursts >= _BURSTS:
+            self._bursts = 0
+            await self._listen_around()
 
     # --- probing -----------------------------------------------------------------------------------------------------
 
@@ -283,9 +287,10 @@ class _Scan:
                 await self._read(line, replace(step, protocol=protocol))
             if seen.recognised or seen.answered:
                 self._note_unreadable(step, seen)
-            if seen.dialect in POLLED:
+                waiting = _alike(waiting, step, seen)
+            if seen.dialect is not None and seen.dialect in POLLED:
                 # it has said what it speaks: that comes next
-                waiting = _first(seen.dialect, waiting)
+                waiting = _named(waiting, seen.dialect)
             elif seen.dialect is not None:
                 raise _Verdict(Outcome.OTHER_PROTOCOL, dialect=seen.dialect, baudrate=step.baudrate)
 
@@ -317,8 +322,7 @@ class _Scan:
         self._damaged += seen.damaged
         self._echoed |= seen.echoed
         if not seen.explained:
-            self._noise = True
-            await self._settle(line)
+            await self._puzzle(line)
         return seen
 
     def _look(self, step: Step, heard: bytes) -> Look:
@@ -388,7 +392,7 @@ class _Scan:
 
         if (pause := self._not_before - self._clock.monotonic()) > 0:
             await self._clock.sleep(pause)
-        reader = Reader(protocol, ask, patience=patience(protocol), in_time=self._in_time, tell=tell)
+        reader = Reader(protocol, ask, self._clock, patience=patience(protocol), in_time=self._in_time, tell=tell)
         tell(0.0, address)
         found = await reader.read(address, nearby=nearby)
         self._not_before = self._clock.monotonic() + protocol.timing.pause
@@ -426,9 +430,15 @@ class _Scan:
                 return exchange
 
 
-def _first(name: str, steps: list[Step]) -> list[Step]:
+def _alike(steps: list[Step], step: Step, seen: Look) -> list[Step]:
+    """Something answers in this form, at this speed: what asks in the same form comes before the others."""
+    forms = set(seen.recognised + seen.answered)
+    return sorted(steps, key=lambda one: not (one.baudrate == step.baudrate and one.protocol in forms))
+
+
+def _named(steps: list[Step], name: str) -> list[Step]:
     """Steps of this protocol, and of those that are variants of it, before the others."""
-    return sorted(steps, key=lambda step: not step.name.startswith(name))
+    return sorted(steps, key=lambda one: not one.name.startswith(name))
 
 
 def _address_for(protocol: PolledProtocol, address: int) -> int:
