@@ -127,9 +127,9 @@ def test_our_own_question_that_comes_back_late_is_nobodys() -> None:
 
 @pytest.mark.parametrize("kind", [Kind.ECHO, Kind.LATE, Kind.BAD_CHECKSUM, Kind.NOISE_BEFORE, Kind.FLIP_FRAME])
 async def test_trouble_of_our_own_is_no_other_master(make_rig: MakeRig, kind: Kind) -> None:
-    """Echoes, late answers and damage, for an hour."""
+    """Echoes, late answers and damage, for a quarter of an hour."""
     rig = await make_rig(15.0, packs=2)
     rig.bus.faults.add(Fault(kind=kind, probability=0.5))
-    await rig.clock.advance(3600.0)
+    await rig.clock.advance(900.0)
     assert rig.told.other_masters == 0
-    assert len(rig.told.cycles) > 200
+    assert len(rig.told.cycles) > 50
