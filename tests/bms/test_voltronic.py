@@ -138,6 +138,7 @@ def test_what_looks_like_a_question_is_an_answer_when_one_register_was_asked_for
     assert CODEC.is_request(question(1, 1, 6))
     assert CODEC.is_request(question(1, 0x33, 1))
     assert not CODEC.is_answer(question(1, 0x32, 1), question(1, 0x33, 1))
+    assert not CODEC.is_request(_frame(Dialect.FUNCTION_FIRST, [8]))
 
 
 def _follow(frames: list[bytes]) -> Iterator[tuple[bytes, bytes]]:

@@ -278,6 +278,8 @@ class Voltronic(ModbusProtocol):
         if not super().is_request(frame):
             return False
         first, count = frame[2] << 8 | frame[3], frame[4] << 8 | frame[5]
+        if frame[0] == READ_HOLDING and frame[1] in (0x01, 0x02):
+            return False  # an answer with the function first: nobody reads bits here
         return frame[1] != READ_HOLDING or first not in (1, 2) or first + count <= _LAST_VERSION + 1
 
     @override
