@@ -452,3 +452,22 @@ def test_real_transcripts_are_read(family: str) -> None:
             (state,) = decoded.packs.values()
             assert state.cell_voltages == tuple(cell["voltage_mV"] / 1000 for cell in expected["cells"])
     assert compared > 2
+
+
+@pytest.mark.parametrize("word", ["Normbl", "Noraml", "Norml", "Normall", "ormal", "xNormal"])
+def test_a_word_that_is_almost_normal_is_damaged(word: str) -> None:
+    """It is no alarm; a word that is another one is, whatever it means."""
+    assert table(HEADING, ROW.replace("Normal", word)).packs[1].alarms == frozenset()
+    strange = table(HEADING, ROW.replace("Normal", "Abnormal")).packs[1].alarms
+    assert strange is not None
+    assert {alarm.condition.value for alarm in strange} == {"other"}
+
+
+def test_a_counter_that_lost_or_gained_a_digit_is_left_out() -> None:
+    """It does not end under the others; one that is too wide for its column may."""
+    request, response = of("own-us-stat-2")
+    for damaged in (b"19093660", b"190936600"):
+        lost = response.replace(b":       54", b":      54").replace(b"190936600", damaged)
+        state = PYLON.decode(request, lost).packs[2]
+        assert (state.soc, state.cycles) == (None, 108)
+        assert state.remaining_capacity == pytest.approx(int(damaged) / 3_600_000)

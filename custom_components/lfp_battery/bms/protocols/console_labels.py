@@ -15,7 +15,7 @@ from ..model import Alarm, Identity, PackState
 from . import console_states as states
 from .base import Decoded
 from .console_frame import PACK_NUMBERS
-from .console_tables import pack_number, serial
+from .console_tables import pack_number, serial_number
 
 _NUMBER: Final = re.compile(r"(-?\d{1,12})(?:\s+([A-Za-z%]+))?")
 _EVENTS: Final = re.compile(r"0[xX][0-9A-Fa-f]{1,8}|\d{1,10}")
@@ -96,7 +96,7 @@ class _Reader:
         if (value := self._block.get(label)) is None or not isinstance(value.shown, int):
             return None
         del self._block[label]
-        return value.shown
+        return None if label in self._damaged else value.shown
 
     def word(self, label: str) -> str | None:
         """A state word."""
@@ -138,7 +138,7 @@ _STATUS: Final = {
 _EVENT_BITS: Final = {"Power Events": states.POWER_EVENTS, "System Fault": states.SYSTEM_FAULTS}
 
 
-def power_of_one(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
+def power_of_one(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
     """`pwr N`: what one pack says of itself.
 
     Raises:
@@ -146,14 +146,14 @@ def power_of_one(lines: tuple[str, ...], asked: int | None, *, layout: bool = Tr
     """
     address = pack_number(lines, asked)
     block = _block(lines)
-    reader = _Reader(block, _displaced(block) if layout else set())
+    reader = _Reader(block, _displaced(block) if strict else set())
     voltage = reader.measured("Voltage", "mV")
     current = reader.measured("Current", "mA")
     if voltage is None and current is None:
         raise FrameError("neither voltage nor current in the answer")
     alarms: set[Alarm] = set()
     for label, table in _STATUS.items():
-        alarms |= states.alarm(table, reader.word(label))
+        alarms |= states.alarm(table, reader.word(label), strict=strict)
     info: dict[str, object] = {}
     for label, bits in _EVENT_BITS.items():
         if (raised := reader.events(label)) is not None:
@@ -175,7 +175,7 @@ def power_of_one(lines: tuple[str, ...], asked: int | None, *, layout: bool = Tr
         discharge_enabled=reader.switch("DMOS Status"),
     )
     identity = Identity(
-        serial=serial(reader.text("Barcode")),
+        serial=serial_number(reader.text("Barcode")),
         model=reader.text("DevType"),
         firmware=reader.text("Firm Version"),
     )
@@ -189,7 +189,7 @@ _AMPERE_HOURS: Final = re.compile(r"[\d.]+V/(\d{1,4})AH", re.IGNORECASE)
 _MOST_CELLS: Final = 24
 
 
-def information(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
+def information(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
     """`info N`: who the pack is; `info` alone is the master's.
 
     Raises:
@@ -204,7 +204,7 @@ def information(lines: tuple[str, ...], asked: int | None, *, layout: bool = Tru
     identity = Identity(
         manufacturer=reader.text("Manufacturer"),
         model=reader.text("Device name"),
-        serial=serial(reader.text("Barcode")),
+        serial=serial_number(reader.text("Barcode")),
         firmware=reader.text("Main Soft version"),
         hardware=reader.text("Board version"),
         cells=cell_count if cell_count is not None and 0 < cell_count <= _MOST_CELLS else None,
@@ -228,11 +228,33 @@ def _address(said: int | None, asked: int | None) -> int:
 
 # --- stat N, section 8 -----------------------------------------------------------------------------------------------
 
+
+def _out_of_line(lines: Sequence[str]) -> set[str]:
+    """Labels whose number lost or gained a character: it does not end under the others'.
+
+    One that is wider than the column stands right behind the colon's blank and may end later.
+    """
+    ends = {" ".join(label.split()): (len(line), value) for line in lines for label, value in (_halves(line),) if value}
+    if len(ends) < _ENOUGH:
+        return set()
+    usual = mode(end for end, _ in ends.values())
+    return {
+        label
+        for label, (end, value) in ends.items()
+        if 0 < abs(end - usual) <= _FEW and not (end > usual and value.startswith(" ") and value[1:2].isdigit())
+    }
+
+
+def _halves(line: str) -> tuple[str, str]:
+    label, _, value = line.partition(":")
+    return label, value
+
+
 _DEVICE: Final = re.compile(r"Device address\s+(\d{1,2})")
 _MAS: Final = 3_600_000  # mA x s in an Ah
 
 
-def statistics(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
+def statistics(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
     """`stat N`: what the pack has counted. Of these, "Charge Times" is no count of cycles.
 
     Raises:
@@ -241,7 +263,7 @@ def statistics(lines: tuple[str, ...], asked: int | None, *, layout: bool = True
     block = _block(lines)
     said = next((int(found[1]) for line in lines if (found := _DEVICE.fullmatch(line.strip())) is not None), None)
     address = _address(said, asked)
-    reader = _Reader(block, set())
+    reader = _Reader(block, _out_of_line(lines) if strict else set())
     share, charge = reader.count("Pwr Percent"), reader.count("Pwr Coulomb")
     health = reader.count("SOH")
     state = PackState(
@@ -261,7 +283,7 @@ def statistics(lines: tuple[str, ...], asked: int | None, *, layout: bool = True
 _CLOCK: Final = re.compile(r"(\S+)\s+(\d{4}-\d\d-\d\d)\s+(\d\d:\d\d:\d\d)")
 
 
-def clock(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
+def clock(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
     """`time`: the clock chip and what it shows; 2000-00-00 before it was ever set.
 
     Raises:

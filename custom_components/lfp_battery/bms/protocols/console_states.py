@@ -107,12 +107,23 @@ CONDITIONS: Final = frozenset(
 )
 
 
-def alarm(table: Mapping[str, _Meaning], word: str | None, cell: int | None = None) -> frozenset[Alarm]:
-    """What a state word says; `cell` counts from 1."""
-    if word is None or word == NORMAL:
+def alarm(
+    table: Mapping[str, _Meaning], word: str | None, cell: int | None = None, *, strict: bool = True
+) -> frozenset[Alarm]:
+    """What a state word says; `cell` counts from 1. `strict`: a word that is almost Normal is damaged and says nothing."""
+    if word is None or word == NORMAL or (strict and word not in table and _is_almost_normal(word)):
         return frozenset()
     condition, severity = table.get(word, table[_ELSE])
     return frozenset((Alarm(condition=condition, severity=severity, cell=cell),))
+
+
+def _is_almost_normal(word: str) -> bool:
+    """Whether one character was changed, lost or gained, or two changed places: no state is spelled like that."""
+    if len(word) == len(NORMAL):
+        wrong = [place for place, (one, other) in enumerate(zip(word, NORMAL, strict=True)) if one != other]
+        return len(wrong) == 1 or sorted(word) == sorted(NORMAL)
+    short, long = sorted((word, NORMAL), key=len)
+    return len(long) - len(short) == 1 and any(long[:at] + long[at + 1 :] == short for at in range(len(long)))
 
 
 def events(table: Mapping[int, _Meaning], bits: int) -> Iterable[Alarm]:

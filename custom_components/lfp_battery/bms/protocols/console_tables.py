@@ -44,8 +44,10 @@ def _heading(lines: tuple[str, ...], first: str, second: str) -> int:
     raise FrameError("the table has no heading")
 
 
-def power(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
-    """`pwr`: one row for every slot. `layout`: take a number for damaged when the columns behind it are out of place.
+def power(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
+    """`pwr`: one row for every slot.
+
+    `strict`: leave out what looks damaged, a number with the columns behind it out of place, a word almost Normal.
 
     Raises:
         FrameError: it is no such table, or pack numbers do not ascend.
@@ -72,16 +74,16 @@ def power(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> 
             absent.append(slot)
             continue
         values, fits = columns.read(tokens)
-        damaged = columns.displaced(tokens) if layout else None
+        damaged = columns.displaced(tokens) if strict else None
         if not fits or "Volt" not in values or damaged == _PACK:
             refused.append(slot)
             continue
         if damaged is not None:
             values.pop(damaged, None)
-        packs[slot] = _pack(slot, values)
-        serial, model = values.get("Barcode"), values.get("DevType")
-        if serial is not None or model is not None:
-            identities[slot] = Identity(serial=_serial(serial), model=model)
+        packs[slot] = _pack(slot, values, strict=strict)
+        barcode, model = values.get("Barcode"), values.get("DevType")
+        if barcode is not None or model is not None:
+            identities[slot] = Identity(serial=serial_number(barcode), model=model)
     info: dict[str, object] = {}
     if absent:
         info["absent"] = absent
@@ -94,10 +96,10 @@ _FEWEST: Final = 4  # tokens of a row, an unsolicited line that begins with a nu
 _DIGITS: Final = 3
 
 
-def _pack(slot: int, values: Mapping[str, str]) -> PackState:
+def _pack(slot: int, values: Mapping[str, str], *, strict: bool) -> PackState:
     alarms: set[Alarm] = set()
     for name, table in _POWER_STATES.items():
-        alarms |= states.alarm(table, values.get(name))
+        alarms |= states.alarm(table, values.get(name), strict=strict)
     lowest, highest = values.get("Vlow.Id"), values.get("Vhigh.Id")
     return PackState(
         address=slot,
@@ -120,12 +122,9 @@ def _pack(slot: int, values: Mapping[str, str]) -> PackState:
 _SHORTEST_SERIAL: Final = 6
 
 
-def _serial(text: str | None) -> str | None:
+def serial_number(text: str | None) -> str | None:
     """A barcode, unless a character in it cannot be one's."""
     return text if text and text.isascii() and text.isalnum() and len(text) >= _SHORTEST_SERIAL else None
-
-
-serial = _serial
 
 
 # --- bat N, section 7 ------------------------------------------------------------------------------------------------
@@ -145,7 +144,7 @@ _TRUSTED: Final = (*sorted(_CELL_NUMBERS), _BASE)  # what a damaged row is still
 _MOST_CELLS: Final = 24
 
 
-def cells(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
+def cells(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
     """`bat N`: one row for every cell; `bat` alone is the master's.
 
     Raises:
@@ -172,7 +171,7 @@ def cells(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> 
             reduced.append(cell)
             trusted = all(name in values for name in _TRUSTED if name in columns.names)
             values = {name: values[name] for name in _TRUSTED if trusted and name in values}
-        if layout and (damaged := columns.displaced(tokens)) is not None:
+        if strict and (damaged := columns.displaced(tokens)) is not None:
             if damaged == _CELL:
                 raise FrameError("cells are missing or out of order")
             values.pop(damaged, None)
@@ -181,7 +180,7 @@ def cells(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> 
         if values.get("BAL") == "Y":
             balancing.add(cell)
         for name, table in _CELL_STATES.items():
-            alarms |= states.alarm(table, values.get(name), cell)
+            alarms |= states.alarm(table, values.get(name), cell, strict=strict)
     if not voltages:
         raise FrameError("the table has no rows")
     address = 1 if asked is None else asked
@@ -204,7 +203,7 @@ def _known(values: list[float | None]) -> tuple[float | None, ...] | None:
 _HEALTH_ROW: Final = 3  # cell, voltage, and a code nobody can read (V5); with the count before the word, four
 
 
-def health(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) -> Decoded:
+def health(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
     """`soh N`: a state word for every cell, or codes whose meaning is unknown (V5, 00000000 = good).
 
     Raises:
@@ -225,7 +224,7 @@ def health(lines: tuple[str, ...], asked: int | None, *, layout: bool = True) ->
         if len(words) == _HEALTH_ROW:
             codes.append(words[-1])
         elif words[-1].isalpha():
-            alarms |= states.alarm(states.HEALTH, words[-1], counted)
+            alarms |= states.alarm(states.HEALTH, words[-1], counted, strict=strict)
     if not counted:
         raise FrameError("the table has no rows")
     state = PackState(address=address, alarms=None if codes else frozenset(alarms))
