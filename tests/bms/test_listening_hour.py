@@ -1,7 +1,5 @@
 """An hour of each kind of conversation between an inverter and packs, overheard without a byte of our own."""
 
-import asyncio
-
 import pytest
 
 from .hearing import SCENES, Hearing, Scene
@@ -27,7 +25,6 @@ _UNRECORDED_OF = {
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
 async def test_an_hour_of_conversation_is_told_as_it_was_sent(scene: Scene) -> None:
     """Every value that is told was sent in the last answer that holds it, and nothing of ours was on the line."""
-    asyncio.get_running_loop().set_debug(False)  # keeps a traceback of every call: eight times as long, measured
     hearing = Hearing(scene, _PACKS)
     await hearing.start(_HOUR)
     told = hearing.told

@@ -77,6 +77,7 @@ class ListeningClient:
             self._packs = {address: self._new_pack(address, known=True) for address in sorted(addresses)}
         if Scope.BANK in scopes and addresses:
             self._bank = self._new_bank(min(addresses), known=True)
+        self._speaker: int | None = None  # who was last heard to answer for the bank
         self._skipped: frozenset[int] = frozenset()
         self._telling = True
         self._heard = 0.0  # when anything was heard last, or the line was opened, monotonic
@@ -252,15 +253,16 @@ class ListeningClient:
 
     def _bank_of(self, overheard: Overheard) -> OverheardUnit[BankState] | None:
         """The bank, if this is who speaks for it; another unit takes over only when that one says nothing any more."""
-        address = overheard.address
-        if self._bank is None:
-            self._bank = self._new_bank(address or 0, known=False)
-        elif address is not None and address != self._bank.address:
-            if self._bank.fragments:
+        address, bank = overheard.address, self._bank
+        if bank is None:
+            bank = self._bank = self._new_bank(address or 0, known=False)
+        elif address is not None and address != bank.address:
+            if self._speaker is not None and bank.fragments:
                 return None
-            known = self._bank.known
-            self._bank = self._new_bank(address, known=known)
-        return self._bank
+            bank.address = address
+        if address is not None:
+            self._speaker = address
+        return bank
 
     def _count(self, overheard: Overheard, now: float) -> None:
         """Keep the counters of whom was asked, and what speaks against there being one of them."""
