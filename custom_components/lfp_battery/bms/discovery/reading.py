@@ -13,8 +13,10 @@ from .report import FoundPack
 
 # After so many neighbours without an answer the rest of a group is taken for empty (pylon-rs485.md section 9).
 _EMPTY_NEIGHBOURS: Final = 3
-# Neighbours of a pack that has answered are given so many seconds more than it took, and at least so many.
-_SLOWER, _LEAST_PATIENCE = 0.1, 0.25
+# Neighbours of a known pack are given so many seconds more than it took; one that is slower comes later by itself,
+# since a client asks after newcomers.
+_SLOWER: Final = 0.05
+_BITS_PER_BYTE: Final = 10
 
 
 class Ask(Protocol):
@@ -58,6 +60,7 @@ class Reader:
         ask: Ask,
         clock: Clock,
         *,
+        baudrate: int,
         patience: float,
         in_time: Callable[[], bool],
         tell: Callable[[float, int], None],
@@ -69,6 +72,8 @@ class Reader:
         self._protocol = protocol
         self._ask = ask
         self._clock = clock
+        self._baudrate = baudrate
+        self._latency = 0.0  # s from the end of the last answered question to its answer, pauses included
         self._patience = patience
         self._in_time = in_time
         self._tell = tell
@@ -118,7 +123,11 @@ class Reader:
 
     async def _put(self, poll: Poll, address: int, *, wait: float | None = None) -> Exchange:
         request = poll.request(address)
+        began = self._clock.monotonic()
         exchange = await self._ask(request, wait=wait, private=poll.private)
+        if exchange.frame is not None:
+            under_way = (len(request) + len(exchange.frame)) * _BITS_PER_BYTE / self._baudrate
+            self._latency = max(self._clock.monotonic() - began - under_way, 0.0)
         if exchange.decoded is None and exchange.refused is None and (exchange.damaged or exchange.noise):
             exchange = await self._ask(request, wait=wait, private=poll.private)
         return exchange
@@ -171,12 +180,10 @@ class Reader:
         packs: list[_Pack] = []
         wait: float | None = None
         for candidate in group[group.index(address) :]:
-            asked = self._clock.monotonic()
             pack = _Pack(candidate, await self._values(self._essential, candidate, wait=wait))
             if pack.state is None:
                 break
-            if wait is None:
-                wait = min(self._patience, max(self._clock.monotonic() - asked + _SLOWER, _LEAST_PATIENCE))
+            wait = min(self._patience, self._latency + _SLOWER)
             packs.append(pack)
             for poll in self._once(Scope.PACK, candidate):
                 if poll.private and pack.identity.serial is None:

@@ -392,7 +392,15 @@ class _Scan:
 
         if (pause := self._not_before - self._clock.monotonic()) > 0:
             await self._clock.sleep(pause)
-        reader = Reader(protocol, ask, self._clock, patience=patience(protocol), in_time=self._in_time, tell=tell)
+        reader = Reader(
+            protocol,
+            ask,
+            self._clock,
+            baudrate=line.baudrate,
+            patience=patience(protocol),
+            in_time=self._in_time,
+            tell=tell,
+        )
         tell(0.0, address)
         found = await reader.read(address, nearby=nearby)
         self._not_before = self._clock.monotonic() + protocol.timing.pause
