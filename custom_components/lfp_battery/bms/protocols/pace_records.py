@@ -28,8 +28,8 @@ _WORDS: Final = tuple(Struct(f">{count}H") for count in range(_MOST_CELLS + 1))
 
 # The size of the record at an offset, without its tail; None: there can be none.
 type _Measure = Callable[[bytes, int], int | None]
-# Whether the record at an offset makes sense: decides where several tails solve.
-type _Judge = Callable[[bytes, int], bool]
+# How little sense the record at an offset makes, 0: none of that; decides where several tails solve.
+type _Judge = Callable[[bytes, int], float]
 # State and notes of the record between two offsets.
 type _Read = Callable[[bytes, int, int, int], tuple[PackState, dict[str, object]]]
 
@@ -57,8 +57,8 @@ def _solve(info: bytes, count: int, tails: tuple[int, ...], measure: _Measure, j
     """Cut INFO into records.
 
     All records of an answer have tails of one length. One pack has one solution. Should several packs have more, the
-    one in which most records make sense is taken, and the shortest tail among those; no answer leaves a memory that
-    the next could use.
+    one whose records make most sense is taken, the shortest tail where that does not decide: no answer leaves a memory
+    of the tail that the next could use.
     """
     if count == 1:
         size = measure(info, 2)
@@ -71,7 +71,7 @@ def _solve(info: bytes, count: int, tails: tuple[int, ...], measure: _Measure, j
         raise FrameError("the records do not add up to the length of the answer")
     if len(found) == 1:
         return found[0]
-    return max(found, key=lambda starts: sum(judge(info, start) for start in starts[:-1]))
+    return min(found, key=lambda starts: sum(judge(info, start) for start in starts[:-1]))
 
 
 def _records(
@@ -141,12 +141,13 @@ def _analog_size(info: bytes, at: int) -> int | None:
     return size
 
 
-def _adds_up(info: bytes, at: int) -> bool:
-    """Whether the pack has about the voltage of its cells; a tenth off at most."""
+def _disagreement(info: bytes, at: int) -> float:
+    """How far the voltage of the pack is from that of its cells, as a share of it."""
     cells, sensors = info[at], info[at + 1 + 2 * info[at]]
-    total = sum(_WORDS[cells].unpack_from(info, at + 1))
+    total: int = sum(_WORDS[cells].unpack_from(info, at + 1))
+    volts: int
     (volts,) = _WORDS[1].unpack_from(info, at + 4 + 2 * cells + 2 * sensors)
-    return bool(10 * abs(total - volts) <= total)
+    return abs(total - volts) / max(total, volts, 1)
 
 
 def _analog_record(info: bytes, at: int, end: int, address: int) -> tuple[PackState, dict[str, object]]:
@@ -187,7 +188,7 @@ def _analog_record(info: bytes, at: int, end: int, address: int) -> tuple[PackSt
 
 def analog(info: bytes, asked: int | None) -> Decoded:
     """42: voltages, temperatures, current, capacities."""
-    return _records(info, asked, _ANALOG_TAILS, _analog_size, _adds_up, _analog_record)
+    return _records(info, asked, _ANALOG_TAILS, _analog_size, _disagreement, _analog_record)
 
 
 # --- 44, section 6 -----------------------------------------------------------------------------------------------------
@@ -294,12 +295,12 @@ def _states_size(info: bytes, at: int) -> int | None:
     return size if at + size <= len(info) else None
 
 
-def _documented(info: bytes, at: int) -> bool:
-    """Whether every status byte is one that the documents know."""
+def _undocumented(info: bytes, at: int) -> float:
+    """How many status bytes are none that the documents know."""
     cells, sensors = info[at], info[at + 1 + info[at]]
     place = at + 1 + cells
     codes = info[at + 1 : place] + info[place + 1 : place + 4 + sensors]
-    return all(code <= _HIGH or 0x80 <= code <= _OTHER for code in codes)
+    return sum(_HIGH < code < 0x80 or code > _OTHER for code in codes)
 
 
 def named(byte: int, names: Mapping[int, str]) -> tuple[str, ...]:
@@ -386,7 +387,7 @@ def _numbers(mask: int, cells: int) -> tuple[int, ...]:
 
 def states(info: bytes, asked: int | None) -> Decoded:
     """44: states, protections and warnings."""
-    return _records(info, asked, _STATE_TAILS, _states_size, _documented, _states_record)
+    return _records(info, asked, _STATE_TAILS, _states_size, _undocumented, _states_record)
 
 
 _CODE_TABLES: Final = (_CELL_CODES, _SENSOR_CODES, *_PLACED_CODES.values(), *_PACK_CODES)
