@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from custom_components.lfp_battery.bms.catalog import FAMILIES, Medium, find_family
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.clock import DrivenClock
-from custom_components.lfp_battery.bms.discovery import ScanReport, scan
+from custom_components.lfp_battery.bms.discovery import Progress, ScanReport, Stage, scan
 from custom_components.lfp_battery.bms.model import BatteryState
 from custom_components.lfp_battery.bms.protocols import POLLED
 from tests.simulator.bank import SimBank, Steady, make_packs
@@ -144,6 +144,14 @@ def families_without_serial() -> set[str]:
     }
 
 
+class Scanned(NamedTuple):
+    """What a scan said, and when."""
+
+    report: ScanReport
+    named: float  # s until it was known what answers
+    seconds: float  # s until all packs were read, with their identities
+
+
 class Site:
     """The packs of a row on a line of their own."""
 
@@ -155,14 +163,21 @@ class Site:
         self.speaker = row.speaker(self.bank)
         self.bus = Bus(self.speaker, self.clock, baudrate=row.baudrate)
 
-    async def scan(self, **how: Any) -> tuple[ScanReport, float]:
-        """Scan the line; the report, and the seconds that it took."""
-        task = asyncio.create_task(scan(self.bus.open_line, clock=self.clock, **how))
+    async def scan(self, **how: Any) -> Scanned:
+        """Scan the line to its end."""
         began = self.clock.monotonic()
+        named: list[float] = []
+
+        def note(progress: Progress) -> None:
+            if progress.stage is Stage.READING and not named:
+                named.append(self.clock.monotonic() - began)
+
+        task = asyncio.create_task(scan(self.bus.open_line, clock=self.clock, on_progress=note, **how))
         while not task.done():
             await self.clock.advance(0.05)
             assert self.clock.monotonic() - began < 300
-        return task.result(), self.clock.monotonic() - began
+        seconds = self.clock.monotonic() - began
+        return Scanned(task.result(), min([*named, seconds]), seconds)
 
     async def read(self, report: ScanReport, seconds: float) -> Told:
         """Poll what was found for so long; what the client told."""
