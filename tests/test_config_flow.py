@@ -212,6 +212,16 @@ async def test_a_bank_whose_capacity_wraps_is_asked_for_its_number_of_packs(line
     assert (settings.packs, settings.capacity) == (3, 314.0)
 
 
+async def test_a_bank_that_says_how_many_packs_it_has_has_the_number_filled_in(line: FlowLine) -> None:
+    """The person can still say otherwise."""
+    bank = BankState(voltage=52.0, soc=50.0, current=1.0, modules=4)
+    report = ScanReport(
+        outcome=Outcome.FOUND, protocol="growatt-rs485", baudrate=9600, bank=bank, bank_address=1, answers=9
+    )
+    result = await line.reported(report)
+    assert _suggested(result, CONF_PACK_COUNT) == 4
+
+
 async def test_others_are_not_asked_for_what_they_can_do_without(line: FlowLine) -> None:
     """Every question is one too many that changes nothing."""
     line.plug()

@@ -73,16 +73,17 @@ async def test_the_form_shows_where_the_battery_is_now(hass: HomeAssistant, line
     hass.config_entries.flow.async_abort(form["flow_id"])
 
 
-async def test_a_chosen_speed_is_the_only_one_tried(line: FlowLine) -> None:
-    """Narrowing the scan saves time, and finds nothing at another speed."""
+@pytest.mark.parametrize(("chosen", "there"), [(9600, 115200), (115200, 9600)])
+async def test_a_chosen_speed_is_the_only_one_tried(line: FlowLine, chosen: int, there: int) -> None:
+    """Narrowing the scan saves time, and finds nothing at another speed; not even at the one known so far."""
     line.plug()
     entry = await line.add()
-    line.plug(ELSEWHERE, packs=_packs("HPACK000000009"), baudrate=115200)
+    line.plug(ELSEWHERE, packs=_packs("HPACK000000009"), baudrate=there)
     line.opened.clear()
-    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE, baudrate="9600"))
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE, baudrate=str(chosen)))
     assert result["step_id"] == "reconfigure"
     assert result["errors"] == {"base": "nothing_heard"}
-    assert {speed for url, speed in line.opened if url == ELSEWHERE} == {9600}
+    assert {speed for url, speed in line.opened if url == ELSEWHERE} == {chosen}
 
 
 async def test_the_very_port_in_use_is_lent_to_the_scan(line: FlowLine) -> None:

@@ -125,7 +125,6 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
 
     # --- confirming --------------------------------------------------------------------------------------------------
 
-    @override
     async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Go on with what the scan found, or back to the form."""
         self._abort_if_entry_removed()

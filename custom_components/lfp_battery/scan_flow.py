@@ -157,14 +157,16 @@ class ScanFlow(ConfigFlow):
 
         All is decided when this ends: several open dialogs may ask for the next step at the same moment.
         """
-        speed = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
+        asked = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
+        speed = None if asked == SPEED_AUTO else int(asked)
+        known = self._known(device)
         try:
             report = await connect.async_scan(
                 self.hass,
                 device,
                 self._progressed,
-                speeds=None if speed == SPEED_AUTO else (int(speed),),
-                known=self._known(device),
+                speeds=None if speed is None else (speed,),
+                known=None if known is None or speed not in {None, known[1]} else known,
                 family=self._family.key if self._family else None,
                 listen_only=self._asked.get(CONF_SHARED, False),
             )
@@ -221,10 +223,6 @@ class ScanFlow(ConfigFlow):
         self._fraction = progress.fraction
         # after the notice, which makes the dialog forget how far the bar was
         self.async_update_progress(progress.fraction)
-
-    async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Go on with what the scan found, or back to the form."""
-        raise NotImplementedError
 
     # --- the entry being reconfigured --------------------------------------------------------------------------------
 
