@@ -22,6 +22,7 @@ from tests.simulator.modbus_growatt import Dialect as GrowattDialect, GrowattMap
 from tests.simulator.modbus_pace import Dialect as PaceDialect, PaceMap
 from tests.simulator.modbus_voltronic import Dialect as VoltronicDialect, VoltronicMap
 from tests.simulator.modbus_zt import Dialect as ZtDialect, ZtMap
+from tests.simulator.pace import Line as PaceLine, PaceSpeaker
 from tests.simulator.pack import PackSpec
 from tests.simulator.pylon import Profile, PylonSpeaker
 
@@ -68,6 +69,12 @@ SCENES: tuple[Scene, ...] = (
         speaker=lambda bank: PylonSpeaker(bank, Profile.V35),
         for_bank=True,
     ),
+    Scene(
+        protocol="pace-v25-rs485",
+        habit="packs",
+        speaker=lambda bank: PaceSpeaker(bank, line=PaceLine.RS485),
+    ),
+    Scene(protocol="pace-v25", habit="host", speaker=lambda bank: PaceSpeaker(bank, line=PaceLine.RS232)),
     *(
         Scene(
             protocol="growatt-rs485",

@@ -146,9 +146,9 @@ class ListeningClient:
             "foreign_questions": talk.questions,
             "seconds_since_question": None if talk.last_question is None else round(now - talk.last_question, 1),
             "shared_addresses": [unit.address for unit in self._units() if unit.doubts.conflict],
-            "held_back": {str(unit.address): dict(unit.held) for unit in self._units()},
+            "held_back": {self._label(unit): dict(unit.held) for unit in self._units()},
             "questions": {
-                str(unit.address): [
+                self._label(unit): [
                     {
                         "question": question.hex() if isinstance(question, bytes) else None,
                         "period": fragment.period,
@@ -160,6 +160,9 @@ class ListeningClient:
                 for unit in self._units()
             },
         }
+
+    def _label(self, unit: OverheardUnit[Any]) -> str:
+        return "bank" if unit is self._bank else str(unit.address)
 
     def _units(self) -> list[OverheardUnit[Any]]:
         """All that are there, as far as is known."""
