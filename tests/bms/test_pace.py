@@ -494,6 +494,10 @@ def test_a_return_code_that_repeats_the_command_is_success() -> None:
     everybody = encode(0xFF, 0x90, b"\xff", version=0x25)
     assert not RS232.is_answer(everybody, everybody)
     assert RS232.decode(ask(0x90), answer(b"\5", code=0x90)).info == {"pack_count": 5}
+    for command, info in ((0xED, "0064"), (0xE5, "0C"), (0xEB, "060100")):
+        frame = answer(bytes.fromhex(info), code=command)
+        assert RS232.is_answer(ask(command), frame)
+        assert not RS232.is_request(frame)
     with pytest.raises(FrameError):
         RS232.decode(ask(0x44, value=1), answer(b"\0\1" + record(), code=0x42))
 

@@ -6,7 +6,7 @@ On RS485 each pack answers at its own ADR.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Final, override
@@ -54,10 +54,14 @@ NEVER_SENT: Final = frozenset(
         *(0xD0, 0xD2, 0xD4, 0xD6, 0xD8, 0xDA, 0xDC, 0xDE, 0xE0, 0xE2, 0xE4, 0xE6, 0xEC, 0xEE, 0xFF),
     }
 )
-_READ: Final = frozenset({*_RECORDS, *READERS, *_FOREIGN_READS})
-_KNOWN: Final = _READ | NEVER_SENT
-# Bytes of INFO in a question: none, or the pack, which some send with every command (pace-C1-jakiper-02); A1 an index.
-_READING_INFO: Final = (0, 1, 2)
+_KNOWN: Final = frozenset({*_RECORDS, *READERS, *_FOREIGN_READS, *NEVER_SENT})
+# Bytes of INFO in a question: none, or the pack, which some send with every command (pace-C1-jakiper-02). Answers that
+# repeat the command must not be taken for questions: that of E5 has one byte, that of ED two.
+_READING_INFO: Final[Mapping[int, tuple[int, ...]]] = {
+    **dict.fromkeys((*_RECORDS, *READERS), (0, 1)),
+    **dict.fromkeys(_FOREIGN_READS, (0, 1, 2)),
+    0xE5: (0,),
+}
 _LARGEST_WRITE: Final = 20
 
 # Section 8. Unlike Pylontech's, a refusal may carry data.
@@ -104,7 +108,7 @@ def _is_question(frame: Frame) -> bool:
         return False
     if frame.code in NEVER_SENT:
         return len(frame.info) <= _LARGEST_WRITE
-    return frame.code in _READ and len(frame.info) in _READING_INFO
+    return len(frame.info) in _READING_INFO.get(frame.code, ())
 
 
 def _refuse_others(answer: Frame) -> None:
