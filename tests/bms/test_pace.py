@@ -444,14 +444,17 @@ def test_a_pack_that_answers_for_another_gives_the_rs232_port_away() -> None:
 
 
 def test_an_overheard_conversation_tells_the_two_lines_apart() -> None:
-    """Pack 2 at its own address is on RS485; of pack 1 at 01 either may be true, and RS232 reads both."""
+    """Pack 2 at its own address is on RS485; of pack 1 at 01 either may be true."""
     captured = BY_ID["pace-42-rs485-snoop"]
     assert captured.request is not None
     assert RS485.recognises(captured.request, captured.response)
     assert not RS232.recognises(captured.request, captured.response)
     first, frame = ask(0x42, value=1), answer(b"\0\1" + record())
     assert RS232.recognises(first, frame)
-    assert not RS485.recognises(first, frame)
+    assert RS485.recognises(first, frame)
+    alone, frame = ask(0x42, address=0, value=0), answer(b"\0\0" + record(), address=0)
+    assert RS485.recognises(alone, frame)
+    assert not RS232.recognises(alone, frame)
 
 
 @pytest.mark.parametrize(("asked", "shown", "place"), [(1, 1, 1), (1, 0, 1), (1, 3, 1), (2, 1, 1), (2, 2, 2)])

@@ -8,6 +8,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.clock import DrivenClock
+from custom_components.lfp_battery.bms.discovery import scan
 from custom_components.lfp_battery.bms.errors import Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, PackState, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
@@ -292,3 +293,27 @@ async def test_an_adapter_that_only_echoes_is_no_battery() -> None:
     await site.run(60.0)
     assert not any(report.online for _, report in site.told.packs)
     assert site.told.other_masters == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "line", "quirks"),
+    [
+        (1, Line.RS232, {}),
+        (3, Line.RS232, {}),
+        (3, Line.RS232, {"answers_all": False}),
+        (1, Line.RS232, {"answers_all": False, "answer_as": 0}),
+        (1, Line.RS485, {}),
+        (3, Line.RS485, {}),
+    ],
+)
+async def test_a_scan_tells_the_two_lines_apart(count: int, line: Line, quirks: dict[str, int | bool]) -> None:
+    """One pack or several, and where the plugged pack is deaf to FF or answers as 00."""
+    site = Site(count, line, quirks=quirks)
+    task = asyncio.create_task(scan(site.bus.open_line, clock=site.clock, protocols=tuple(PROTOCOLS.values())))
+    while not task.done():
+        await site.clock.advance(0.5)
+        assert site.clock.monotonic() < 60
+    report = task.result()
+    assert (report.protocol, report.baudrate) == (PROTOCOLS[line], 9600)
+    assert [pack.address for pack in report.packs] == list(site.bank.packs)
+    assert not site.speaker.forbidden

@@ -352,8 +352,10 @@ class PaceRs232(_Pace):
 
     @override
     def _fits(self, asked: _Question, answer: Frame) -> bool:
-        """A pack that is asked at its own address and by its own number is on RS485, but for the first."""
-        return not (answer.address == asked.address > _HOST and asked.value in (None, asked.address))
+        """A pack that is asked at its own address and by its own number is on RS485; the first may be on either."""
+        return asked.value != 0 and not (
+            answer.address == asked.address > _HOST and asked.value in (None, asked.address)
+        )
 
 
 class PaceRs485(_Pace):
@@ -401,8 +403,8 @@ class PaceRs485(_Pace):
 
     @override
     def _fits(self, asked: _Question, answer: Frame) -> bool:
-        """A pack is asked at its own address; the first one at 01 could be plugged into RS232 as well."""
-        return answer.address == asked.address > _HOST and asked.value in (None, asked.address)
+        """A pack is asked at its own address by its own number; the first could be plugged into RS232 as well."""
+        return answer.address == asked.address and asked.value in (None, asked.address)
 
     @override
     def pack_number(self, address: int) -> str:
