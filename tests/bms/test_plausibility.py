@@ -187,6 +187,27 @@ def test_an_alarming_cell_voltage_is_possible() -> None:
         assert hold_back(bad) == (bad, {})
 
 
+def test_cells_that_lost_their_end_on_the_way_are_replaced_by_the_second_reading() -> None:
+    """A table without a check may lose its last rows: neither the rest of it nor the voltage is to suffer."""
+    gate = used_to()
+    short = replace(GOOD, cell_voltages=CELLS[:14])
+    assert gate.needs_second_reading(short)
+    shown, held = gate.admit(short, GOOD)
+    assert shown.cell_voltages == CELLS
+    assert not held
+
+
+def test_cells_that_stay_short_do_not_cost_the_voltage() -> None:
+    """Lost twice, what is left stands for nothing, and the voltage is still right."""
+    gate = used_to()
+    short = replace(GOOD, voltage=52.9, cell_voltages=tuple(cell + 0.004 for cell in CELLS[:14]))
+    for _ in range(5):
+        shown, held = gate.admit(short, short)
+        assert shown.voltage == 52.9
+        assert held == {"cell_voltages": "cell_count"}
+    assert shown.cell_voltages is None
+
+
 def test_one_wrong_cell_is_found_by_the_sum() -> None:
     """Only that cell is replaced, the voltage and its neighbours stay."""
     gate = used_to(weak_check=False)

@@ -325,13 +325,17 @@ def _cell_sum(state: BatteryState, good: Mapping[str, Any], verdict: Verdict) ->
     if abs(excess) <= _SUM_USUAL or any(key.name == "cell_voltages" for key in verdict.impossible):
         return
     earlier = good.get("cell_voltages")
-    if earlier is not None and (len(earlier) != len(known) or None in earlier):
+    shortened = earlier is not None and len(earlier) != len(known)
+    if earlier is not None and (shortened or None in earlier):
         earlier = None
     if abs(excess) <= _SUM_TOLERANCE * voltage:
         usual = sum(earlier) - good["voltage"] if earlier is not None and "voltage" in good else 0.0
         if abs(excess - usual) > _SUM_USUAL:
             for key in (Key("voltage"), *(Key("cell_voltages", index) for index in range(len(known)))):
                 verdict.surprising.setdefault(key, Reason.CELL_SUM)
+        return
+    if shortened:  # a list that lost its end says nothing against the voltage
+        verdict.impossible |= {Key("cell_voltages", index): Reason.CELL_COUNT for index in range(len(known))}
         return
     # whichever departs from the last good reading (from its neighbours, if there is none) by as much as is missing
     references = earlier if earlier is not None else (median(known),) * len(known)

@@ -31,6 +31,7 @@ from .physics import (
 
 __all__ = ["Gate", "Limits", "Reason", "hold_back"]
 
+_LISTS = ("cell_voltages", "cell_temperatures")
 _HOLD_CYCLES = 3  # how long the last good value may stand in, in consecutive readings (decision 7 of the design)
 
 
@@ -66,6 +67,10 @@ class _Changes:
         """Publish the last good value or nothing instead, and say why."""
         self.put(key, value)
         self.reasons.setdefault(key.name, reason.value)
+
+    def drop(self, name: str) -> None:
+        """Publish nothing of this field."""
+        self._values[name] = None
 
     def recompute(self, everything: bool) -> None:
         """Let what is computed follow its sources: those that were changed, or `everything`."""
@@ -144,6 +149,7 @@ class Gate[StateT: BatteryState]:
         Returns the state, and field -> reason of what was held back. `again` holds what the second reading said, None
         in all else. Alarms are the second reading's where it has any, and never held back. `stale` as above.
         """
+        state = self._of_usual_length(state, again)
         verdict = self._verdict(state, stale)
         self._judged = None
         if again is None and verdict.clean and not self._memory.misses and not self._memory.suspects:
@@ -153,6 +159,10 @@ class Gate[StateT: BatteryState]:
         changes = _Changes(state)
         for key in verdict.surprising | verdict.impossible:
             self._settle(key, verdict, state, second, again, changes)
+        for name in _LISTS:
+            usual, value = self._memory.good.get(name), getattr(state, name)
+            if usual and value and len(usual) != len(value) and name in changes.reasons:
+                changes.drop(name)  # patched with old values it would be learnt as the new length
         for doubted in (self._memory.misses, self._memory.suspects):
             for key in [key for key in doubted if key not in verdict.impossible and key not in verdict.surprising]:
                 del doubted[key]
@@ -163,6 +173,18 @@ class Gate[StateT: BatteryState]:
         self._held.update(changes.reasons.keys())
         self._learn(published)
         return published, changes.reasons
+
+    def _of_usual_length(self, state: StateT, again: StateT | None) -> StateT:
+        """A list that lost its end on the way is not patched: the second reading's stands for it, if that is whole."""
+        for name in _LISTS:
+            usual, first, second = (
+                self._memory.good.get(name),
+                getattr(state, name),
+                getattr(again, name, None),
+            )
+            if usual and first and second and len(first) != len(usual) == len(second):
+                state = replace(state, **{name: second})
+        return state
 
     def _judge(self, state: StateT, stale: frozenset[str] = frozenset()) -> Verdict:
         cells = self._limits.cells or (len(state.cell_voltages) if state.cell_voltages else None)

@@ -74,6 +74,7 @@ class Unit[StateT: BatteryState]:
         self.frames: dict[str, bytes] = {}
         self.counters = LinkCounters()
         self.gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
+        self._integrity = integrity
         self._empty: StateT = empty
         self._limits = limits
         self.doubts = Doubts()
@@ -139,8 +140,8 @@ class Unit[StateT: BatteryState]:
         answer.misses = answer.silences = answer.refusals = 0
         self.received = now
         if identity is not None:
-            if identity.serial is not None:
-                self.doubts.said(identity.serial, now)
+            if identity.serial is not None and self._integrity is not Integrity.NONE:
+                self.doubts.said(identity.serial, now)  # without any check, two numbers may be one that was damaged
             self.identity = self.identity.joined(identity) if self.identity else identity
             if self._limits is None and (model := find_model(self.identity.manufacturer, self.identity.model)):
                 self.gate.know(model.limits)
