@@ -101,6 +101,7 @@ def plan(
     steps = [*_both_rounds(likely, speeds or _speeds(likely)), *_both_rounds(others, speeds or _by_likelihood(others))]
     if may_wake:
         steps += [step for protocol in protocols if protocol.wake for step in _questions(protocol, None, wake=True)]
+    steps = list(dict.fromkeys(steps))
     if strangers:
         steps += [
             Step(baudrate=stranger.baudrate, question=question, wait=stranger.wait, stranger=stranger)
@@ -108,7 +109,7 @@ def plan(
             if speeds is None or stranger.baudrate in speeds
             for question in stranger.questions
         ]
-    return list(dict.fromkeys(steps))
+    return steps
 
 
 def _speeds(protocols: Sequence[PolledProtocol]) -> list[int]:

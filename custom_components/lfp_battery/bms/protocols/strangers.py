@@ -99,5 +99,5 @@ STRANGERS: Final = (
     Stranger(key=TDT.name, baudrate=9600, questions=(b"~25014642E00201FD30\r",), wait=0.5, is_sign=_has_type(0x4F)),
     Stranger(key=JBD, baudrate=9600, questions=(_JBD_READ, _JBD_READ), wait=0.4, is_sign=_is_jbd),
     # 4F of pack 1, at the speed at which old or long idle Pylontech packs wait (pylon-rs485.md section 11)
-    Stranger(key=FRAMED_1200, baudrate=1200, questions=(b"~2001464F0000FD9A\r",), wait=0.6, is_sign=_is_framed_pylon),
+    Stranger(key=FRAMED_1200, baudrate=1200, questions=(b"~2001464F0000FD99\r",), wait=0.6, is_sign=_is_framed_pylon),
 )
