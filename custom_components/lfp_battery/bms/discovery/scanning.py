@@ -220,9 +220,8 @@ class _Scan:
         began = self._clock.monotonic()
         self._tell(Stage.LISTENING, self._fraction, baudrate=line.baudrate)
         while not follower.repeated:
-            spent = self._clock.monotonic() - began
-            left = (longest if follower.told else _FOLLOW) - spent
-            if left <= 0:
+            end = began + (longest if follower.told else _FOLLOW)
+            if (left := end - self._clock.monotonic()) <= 0:
                 break
             if data := await line.receive(min(left, 1.0)):
                 follower.hear(data, self._clock.monotonic())
