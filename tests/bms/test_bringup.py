@@ -56,6 +56,50 @@ def test_scan_reports_what_it_found(port: str, capsys: pytest.CaptureFixture[str
     assert "reading" in words
 
 
+def test_a_scan_leaves_a_capture_that_replays_without_serial_numbers(
+    port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is there is not overwritten."""
+    file = tmp_path / "capture.jsonl"
+    arguments = (
+        "scan",
+        port,
+        "--baud",
+        "115200",
+        "--protocol",
+        "pylon-rs485",
+        "--quiet",
+        "0.5",
+        "--capture",
+        str(file),
+    )
+    status, (report,), _ = run(capsys, *arguments)
+    assert (status, report["experimental"]) == (0, False)
+    serial = report["packs"][0]["identity"]["serial"]  # type: ignore[index]
+    text = file.read_text()
+    assert serial.encode().hex() not in text
+    assert serial.encode().hex().upper().encode().hex() not in text
+    status, lines, _ = run(capsys, "replay", str(file))
+    assert status == 0
+    assert any(line.get("packs") for line in lines)
+    status, _, words = run(capsys, *arguments)
+    assert status == 1
+    assert "exists" in words
+
+
+def test_a_scan_that_only_listens_and_an_observer_of_nobody_send_nothing(
+    port: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They say that there was nothing to hear."""
+    listening = ("--baud", "115200", "--protocol", "pylon-rs485", "--listen-only", "--quiet", "0.4")
+    status, (report,), _ = run(capsys, "scan", port, *listening)
+    assert status == 1
+    assert (report["outcome"], report["answers"]) == ("nothing", 0)
+    status, lines, _ = run(capsys, "observe", port, "--protocol", "pylon-rs485", "--baud", "115200", "--seconds", "0.3")
+    assert status == 0
+    assert [line for line in lines if line["kind"] == "link"] == [{"kind": "link", "problem": None}]
+
+
 def test_poll_prints_every_report_and_stops_after_the_cycles_asked_for(
     port: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,7 +124,7 @@ def test_a_record_of_a_poll_replays_to_the_same_values(
     assert isinstance(state, dict)
     status, replayed, _ = run(capsys, "replay", str(file))
     assert status == 0
-    packs = [line["packs"]["2"] for line in replayed if line.get("packs")]  # type: ignore[index,call-overload]
+    packs = [line["packs"]["2"] for line in replayed if line.get("packs")]  # type: ignore[index]
     assert packs[0]["cell_voltages"] == state["cell_voltages"]
     assert any(line.get("request") and line["ours"] for line in replayed)
     status, _, words = run(capsys, *arguments)

@@ -10,7 +10,8 @@ from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import Bus, SecondMaster
 from tests.simulator.faults import Fault, Kind
-from tests.simulator.pylon import Profile, PylonSpeaker, encode, request
+from tests.simulator.pylon import Profile, PylonSpeaker
+from tests.simulator.pylon_wire import encode, request
 
 
 class Place:

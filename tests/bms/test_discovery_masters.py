@@ -25,7 +25,7 @@ class Owned(Scanned):
         clock = DrivenClock()
         self.bank = SimBank(make_packs(packs, scene.spec, first=scene.first), clock, profile=Steady())
         self.speaker = scene.speaker(self.bank)
-        super().__init__(self.speaker, clock, baudrate=scene.baudrate)  # type: ignore[arg-type]
+        super().__init__(self.speaker, clock, baudrate=scene.baudrate)
         asked = [scene.first] if scene.for_bank else list(self.bank.packs)
         self.inverter = Inverter(self.bus, HABITS[scene.protocol][scene.habit](asked), period=period, first=first)
 
@@ -128,7 +128,7 @@ async def test_an_inverter_at_another_speed_is_found_at_it(baudrate: int) -> Non
     scene = SCENES[0]
     clock = DrivenClock()
     bank = SimBank(make_packs(PACKS, first=scene.first), clock)
-    line = Scanned(scene.speaker(bank), clock, baudrate=baudrate)  # type: ignore[arg-type]
+    line = Scanned(scene.speaker(bank), clock, baudrate=baudrate)
     master = Inverter(line.bus, HABITS[scene.protocol][scene.habit](list(bank.packs)))
     report = await line.scan()
     master.stop()

@@ -84,8 +84,8 @@ def test_no_question_of_a_scan_is_obeyed_or_taken_for_another(row: Row) -> None:
     speaker = row.speaker(bank)
     for step in plan(in_order(), None):
         if step.baudrate == row.baudrate:
-            speaker.feed(step.question, clock.monotonic())  # type: ignore[attr-defined]
-            speaker.reset()  # type: ignore[attr-defined]
+            speaker.feed(step.question, clock.monotonic())
+            speaker.reset()
     assert not speaker.forbidden
 
 
@@ -94,7 +94,7 @@ async def test_a_battery_is_never_taken_for_one_of_another_protocol(row: Row) ->
     """Also when the scan looks for everything but what it speaks."""
     clock = DrivenClock()
     bank = SimBank(make_packs(2, row.spec, first=row.first), clock, profile=Steady(rate=0.1))
-    line = Scanned(row.speaker(bank), clock, baudrate=row.baudrate)  # type: ignore[arg-type]
+    line = Scanned(row.speaker(bank), clock, baudrate=row.baudrate)
     others = [name for name in POLLED if name != row.protocol and not _same_battery(name, row.protocol)]
     report = await line.scan(protocols=others)
     assert report.outcome is not Outcome.FOUND, (report.protocol, report.capture)

@@ -34,6 +34,9 @@ class _Command(NamedTuple):
 _COMMANDS = {
     "decode": _Command("decode captured bytes: JSON lines in, JSON lines out", _decode),
     "listen": _Command("show what passes over a line; transmits nothing", bringup.listen, bringup.listen_arguments),
+    "observe": _Command(
+        "read what packs tell another master; transmits nothing", bringup.observe, bringup.observe_arguments
+    ),
     "scan": _Command("find out what is on a line", bringup.scan_line, bringup.scan_arguments),
     "poll": _Command("read the packs on a line again and again", bringup.poll, bringup.poll_arguments),
     "record": _Command("write down what passes over a line", bringup.record, bringup.record_arguments),

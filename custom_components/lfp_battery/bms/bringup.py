@@ -1,4 +1,4 @@
-"""The commands that touch a line: listen, scan, poll, record, replay. For bring-up and bug reports.
+"""The commands that touch a line: listen, observe, scan, poll, record, replay. For bring-up and bug reports.
 
 Results are JSON lines on standard output, words for the person go to standard error. Nothing but `scan`, `poll` and
 `record --poll` transmits, and they only ask.
@@ -13,6 +13,9 @@ from pathlib import Path
 import sys
 from typing import Any, TextIO
 
+from .catalog import FAMILIES
+from .clients.base import BatteryClient
+from .clients.listening import ListeningClient
 from .clients.polled import PolledClient
 from .clock import Clock, SystemClock
 from .decoding import plain, reported
@@ -26,6 +29,7 @@ from .transports.recording import RecordingTransport, read_record
 from .transports.serial import SerialTransport
 
 _DEFAULT_BAUD = 9600
+_WATCH = 60.0  # s of listening until `observe` gives up finding a conversation
 
 
 def _print(**item: Any) -> None:
@@ -54,16 +58,38 @@ def listen_arguments(parser: argparse.ArgumentParser) -> None:
     _seconds(parser)
 
 
-def scan_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `scan` takes."""
+def _search(parser: argparse.ArgumentParser) -> None:
+    """Where to look, for whatever begins with a scan."""
     _port(parser)
     parser.add_argument("--protocol", choices=sorted(POLLED), help="try only this one")
     parser.add_argument("--baud", type=int, metavar="N", help="try only this speed")
+    parser.add_argument("--family", choices=[family.key for family in FAMILIES], help="what to try first")
+    parser.add_argument("--quiet", type=float, metavar="N", help="seconds of silence before anything is asked")
+
+
+def scan_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `scan` takes."""
+    _search(parser)
+    parser.add_argument("--listen-only", action="store_true", help="only say who else asks; transmits nothing")
+    parser.add_argument(
+        "--capture", type=Path, metavar="FILE", help="a new file for what was heard, without serial numbers"
+    )
+
+
+def observe_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `observe` takes."""
+    _port(parser)
+    parser.add_argument(
+        "--protocol", choices=sorted(POLLED), help="what the other master asks in; else it is found out"
+    )
+    parser.add_argument("--baud", type=int, metavar="N", help=f"{_DEFAULT_BAUD} without it")
+    parser.add_argument("--address", type=int, action="append", metavar="N", help="a pack; may be given again")
+    _seconds(parser)
 
 
 def poll_arguments(parser: argparse.ArgumentParser) -> None:
     """What `poll` takes."""
-    scan_arguments(parser)
+    _search(parser)
     parser.add_argument("--address", type=int, action="append", metavar="N", help="a pack; may be given again")
     parser.add_argument("--interval", type=float, metavar="N", help="seconds from cycle to cycle")
     parser.add_argument("--cycles", type=int, metavar="N", help="stop after so many")
@@ -92,37 +118,47 @@ class _Overheard:
         self._splitters: dict[str, Splitter] = {name: protocol.splitter() for name, protocol in POLLED.items()}
         self._asked: dict[str, bytes] = {}
 
+    def ask(self, question: bytes) -> dict[str, Any]:
+        """A question that is known to be one because it is ours; what follows is its answer."""
+        for name, protocol in POLLED.items():
+            self._asked[name] = question
+            self._splitters[name] = protocol.splitter(question)
+        return {"request": question.hex()}
+
     def feed(self, data: bytes) -> Iterator[dict[str, Any]]:
-        """What these bytes complete: for each frame, the first protocol that can read it."""
-        seen: set[bytes] = set()
-        unread: dict[bytes, str] = {}
+        """What these bytes complete: each frame once, as the protocol that it fits best."""
+        frames: dict[bytes, list[str]] = {}
         for name, splitter in self._splitters.items():
-            protocol = POLLED[name]
             for frame in splitter.feed(data):
-                if frame in seen:
-                    continue
-                if protocol.is_request(frame):
-                    seen.add(frame)
-                    self._asked[name] = frame
-                    yield {"protocol": name, "request": frame.hex()}
-                    continue
-                asked = self._asked.get(name)
-                try:
-                    decoded = protocol.decode(asked, frame)
-                except BmsError as err:
-                    unread.setdefault(frame, str(err))
-                    continue
-                seen.add(frame)
-                yield {
-                    "protocol": name,
-                    "frame": frame.hex(),
-                    "packs": {address: reported(state) for address, state in decoded.packs.items()},
-                    "bank": reported(decoded.bank) if decoded.bank else None,
-                    "info": plain(decoded.info),
-                }
-        for frame, reason in unread.items():
-            if frame not in seen:
-                yield {"frame": frame.hex(), "reason": reason}
+                frames.setdefault(frame, []).append(name)
+        for frame, names in frames.items():
+            if asking := [name for name in names if POLLED[name].is_request(frame)]:
+                self._asked |= dict.fromkeys(asking, frame)
+                yield {"protocol": asking[0], "request": frame.hex()}
+            else:
+                yield self._answer(frame, names)
+
+    def _answer(self, frame: bytes, names: list[str]) -> dict[str, Any]:
+        reason = ""
+        for name in sorted(names, key=lambda name: not self._fits(name, frame)):
+            try:
+                decoded = POLLED[name].decode(self._asked.get(name), frame)
+            except BmsError as err:
+                reason = reason or str(err)
+                continue
+            return {
+                "protocol": name,
+                "frame": frame.hex(),
+                "packs": {address: reported(state) for address, state in decoded.packs.items()},
+                "bank": reported(decoded.bank) if decoded.bank else None,
+                "info": plain(decoded.info),
+            }
+        return {"frame": frame.hex(), "reason": reason}
+
+    def _fits(self, name: str, frame: bytes) -> bool:
+        """Whether question and answer can only be this protocol's; maps on Modbus share all but the values."""
+        asked = self._asked.get(name)
+        return asked is not None and POLLED[name].recognises(asked, frame)
 
 
 async def _listen(transport: ByteTransport, clock: Clock, seconds: float | None) -> None:
@@ -157,7 +193,8 @@ def replay(arguments: argparse.Namespace) -> int:
     try:
         with arguments.file.open(encoding="utf-8", errors="replace") as lines:
             for passed in read_record(lines):
-                for item in overheard.feed(passed.data):
+                found = [overheard.ask(passed.data)] if passed.ours else overheard.feed(passed.data)
+                for item in found:
                     _print(t=passed.when, ours=passed.ours, **item)
     except (OSError, BmsError) as err:
         _say(f"replay: {err}")
@@ -175,13 +212,20 @@ def _progress(progress: Progress) -> None:
     _say(f"{progress.fraction:4.0%} {progress.stage} {what}".rstrip())
 
 
-async def _scan(arguments: argparse.Namespace, clock: Clock) -> ScanReport:
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Further arguments of a scan; what was not given is left to it."""
+    how = {name: getattr(arguments, name, None) for name in ("family", "quiet", "listen_only")}
+    return {name: value for name, value in how.items() if value is not None}
+
+
+async def _scan(arguments: argparse.Namespace, clock: Clock, **how: Any) -> ScanReport:
     return await scan(
         lambda baudrate: SerialTransport(arguments.port, baudrate, clock=clock),
         clock=clock,
         protocols=[arguments.protocol] if arguments.protocol else None,
         speeds=[arguments.baud] if arguments.baud else None,
         on_progress=_progress,
+        **how,
     )
 
 
@@ -191,9 +235,18 @@ def _found(pack: FoundPack) -> dict[str, Any]:
 
 def scan_line(arguments: argparse.Namespace) -> int:
     """Find out what answers."""
+    file: TextIO | None = None
+    if arguments.capture is not None:
+        try:
+            file = arguments.capture.open("x", encoding="utf-8")
+        except OSError as err:
+            _say(f"scan: {err}")
+            return 1
 
     async def run() -> int:
-        report = await _scan(arguments, SystemClock())
+        report = await _scan(arguments, SystemClock(), **_how(arguments))
+        if file is not None:
+            file.write(report.capture or "")
         _print(
             outcome=report.outcome.value,
             protocol=report.protocol,
@@ -203,10 +256,15 @@ def scan_line(arguments: argparse.Namespace) -> int:
             damaged=report.damaged,
             packs=[_found(pack) for pack in report.packs],
             bank=reported(report.bank) if report.bank else None,
+            experimental=report.experimental,
         )
         return 0 if report.outcome is Outcome.FOUND else 1
 
-    return _run(run())
+    try:
+        return _run(run())
+    finally:
+        if file is not None:
+            file.close()
 
 
 @dataclass(slots=True)
@@ -261,7 +319,7 @@ async def _poll(arguments: argparse.Namespace, wrap: _Wrap, seconds: float | Non
     protocol, baudrate = arguments.protocol, arguments.baud
     addresses: Collection[int] = arguments.address or ()
     if not (protocol and baudrate and addresses):
-        report = await _scan(arguments, clock)
+        report = await _scan(arguments, clock, **_how(arguments))
         if report.outcome is not Outcome.FOUND or report.protocol is None or report.baudrate is None:
             _say(f"poll: {report.outcome}")
             return 1
@@ -276,16 +334,48 @@ async def _poll(arguments: argparse.Namespace, wrap: _Wrap, seconds: float | Non
         addresses=addresses,
         interval=arguments.interval,
     )
-    polling = asyncio.create_task(client.run())
+    await _until_done(client, printer, seconds)
+    return 0
+
+
+async def _until_done(client: BatteryClient, printer: _Printer, seconds: float | None) -> None:
+    running = asyncio.create_task(client.run())
     try:
         async with asyncio.timeout(seconds):
             await printer.done.wait()
     except TimeoutError:
         pass
     finally:
-        polling.cancel()
-        await asyncio.gather(polling, return_exceptions=True)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _observe(arguments: argparse.Namespace) -> int:
+    clock = SystemClock()
+    protocol, baudrate = arguments.protocol, arguments.baud or _DEFAULT_BAUD
+    addresses: Collection[int] = arguments.address or ()
+    if protocol is None:
+        report = await _scan(arguments, clock, listen_only=True, quiet=_WATCH)
+        if report.outcome is not Outcome.OTHER_MASTER or report.protocol is None or report.baudrate is None:
+            _say(f"observe: {report.outcome}")
+            return 1
+        protocol, baudrate = report.protocol, report.baudrate
+        addresses = addresses or [pack.address for pack in report.packs]
+    printer = _Printer(clock, None, asyncio.Event())
+    client = ListeningClient(
+        SerialTransport(arguments.port, baudrate, clock=clock),
+        POLLED[protocol],
+        clock=clock,
+        listener=printer,
+        addresses=addresses,
+    )
+    await _until_done(client, printer, arguments.seconds)
     return 0
+
+
+def observe(arguments: argparse.Namespace) -> int:
+    """Show what packs tell somebody else; transmits nothing."""
+    return _run(_observe(arguments))
 
 
 def poll(arguments: argparse.Namespace) -> int:
