@@ -9,9 +9,14 @@ from custom_components.lfp_battery.bms.discovery import Outcome, Progress, ScanR
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import Bus, SecondMaster
+from tests.simulator.console import ConsoleSpeaker
+from tests.simulator.console_text import Profile as ConsoleProfile
 from tests.simulator.faults import Fault, Kind
+from tests.simulator.pace import Line, PaceSpeaker
 from tests.simulator.pylon import Profile, PylonSpeaker
 from tests.simulator.pylon_wire import encode, request
+
+from .scanned import Scanned
 
 
 class Place:
@@ -235,3 +240,28 @@ async def test_a_cancelled_scan_gives_the_port_back() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert place.bus.port.line is None
+
+
+@pytest.mark.parametrize("packs", [1, 3, 15])
+async def test_pace_packs_on_their_rs485_plug_are_told_from_those_on_rs232(packs: int) -> None:
+    """Each answers for itself there, and says who it is."""
+    clock = DrivenClock()
+    bank = SimBank(make_packs(packs, first=1), clock)
+    line = Scanned(PaceSpeaker(bank, line=Line.RS485), clock)
+    report = await line.scan()
+    assert (report.outcome, report.protocol) == (Outcome.FOUND, "pace-v25-rs485"), report.capture
+    assert [pack.address for pack in report.packs] == list(bank.packs)
+    assert line.seconds <= 30, f"{line.seconds:.1f} s"
+
+
+async def test_a_console_that_has_fallen_asleep_is_woken_only_when_it_was_named() -> None:
+    """The call is a command: it goes out where the person says that such a battery is."""
+    for named in (False, True):
+        clock = DrivenClock()
+        bank = SimBank(make_packs(2, first=1), clock)
+        speaker = ConsoleSpeaker(bank, ConsoleProfile.US2KBPL, asleep=True)
+        line = Scanned(speaker, clock, baudrate=115200)
+        line.bus.at_other_speed = speaker.at_other_speed
+        report = await line.scan(protocols=["console-pylontech"] if named else None)
+        assert (report.outcome is Outcome.FOUND) is named, report.capture
+        assert speaker.asleep is not named
