@@ -87,17 +87,31 @@ def test_every_cell_can_be_named() -> None:
         assert state.balancing_cells == frozenset({cell})
 
 
+STATUS_PLACES = {
+    "cell_1": CELLS, "temperature_1": SENSORS, "temperature_5": SENSORS + 4, "temperature_6": SENSORS + 5,
+    "charge_current": 26, "total_voltage": 27, "discharge_current": 28,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("code", [0x03, 0x7F, 0x80, 0xEF, 0xF1, 0xFF])
-def test_a_status_code_that_makers_define_or_nobody_names_is_another_fault(code: int) -> None:
-    """It is not nothing, and it is not a direction either."""
-    state = _state({CELLS: code, SENSORS: code, SENSORS + 4: code, SENSORS + 5: code, 26: code, 27: code, 28: code})
-    assert state.alarms == frozenset(
+def test_a_status_code_that_makers_define_or_nobody_names_is_kept_and_never_guessed_at(code: int) -> None:
+    """It raises nothing, whatever it stands for, and diagnostics say where it stood."""
+    decoded = _decode(dict.fromkeys(STATUS_PLACES.values(), code))
+    assert decoded.packs[1].alarms == frozenset()
+    assert decoded.info["unnamed_codes"] == dict.fromkeys(STATUS_PLACES, code)
+
+
+def test_a_code_that_nobody_names_hides_none_beside_it() -> None:
+    """Each place is looked at by itself; F0 is the fault that the documents name."""
+    decoded = _decode({CELLS: 0x80, CELLS + 1: 0x01, SENSORS: 0xF0, 27: 0xEF, 28: 0xF0})
+    assert decoded.packs[1].alarms == frozenset(
         {
-            Alarm(condition=Condition.CELL_FAILURE, severity=Severity.FAULT, cell=1),
+            Alarm(condition=Condition.CELL_UNDERVOLTAGE, severity=Severity.WARNING, cell=2),
             Alarm(condition=Condition.TEMPERATURE_SENSING_FAILURE, severity=Severity.FAULT),
             Alarm(condition=Condition.OTHER, severity=Severity.FAULT),
         }
     )
+    assert decoded.info["unnamed_codes"] == {"cell_1": 0x80, "total_voltage": 0xEF}
 
 
 def test_bits_without_a_meaning_raise_nothing_and_are_kept() -> None:

@@ -5,6 +5,7 @@ is solved from the length of INFO. Every function takes the bytes of INFO and ra
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from struct import Struct
 from typing import Final
 
@@ -229,7 +230,7 @@ _WARN2: Final = _bits(
 _WARN1_KNOWN: Final = sum(1 << bit for bit in _WARN1)
 
 _LOW, _HIGH = 0x01, 0x02
-_OTHER: Final = 0xF0  # "other fault"; what makers define for themselves (80 to EF) is taken for it
+_OTHER: Final = 0xF0  # "other fault"; what makers define for themselves (80 to EF) nobody else can name
 
 
 def _codes(low: Condition, high: Condition, other: Condition) -> dict[int, Alarm]:
@@ -247,14 +248,15 @@ _PLACED_CODES: Final = {
     _MOSFET_PLACE: _codes(Condition.UNDERTEMPERATURE, Condition.MOSFET_OVERTEMPERATURE, _SENSING),
     _AMBIENT_PLACE: _codes(Condition.AMBIENT_UNDERTEMPERATURE, Condition.AMBIENT_OVERTEMPERATURE, _SENSING),
 }
-# charge current, total voltage, discharge current; too low a current cannot be, so both codes mean too high
+_PACK_NAMES: Final = ("charge_current", "total_voltage", "discharge_current")
+# In the same order; too low a current cannot be, so both codes mean too high
 _PACK_CODES: Final = (
     _codes(Condition.CHARGE_OVERCURRENT, Condition.CHARGE_OVERCURRENT, Condition.OTHER),
     _codes(Condition.PACK_UNDERVOLTAGE, Condition.PACK_OVERVOLTAGE, Condition.OTHER),
     _codes(Condition.DISCHARGE_OVERCURRENT, Condition.DISCHARGE_OVERCURRENT, Condition.OTHER),
 )
 
-_STATES: Final = Struct(">3B9B")
+_STATES: Final = Struct(">3s9B")
 _STATE_TAILS: Final = (0, 1, 2, 3, 4, 5)
 _HEATER_ON, _DISCHARGE_ON, _CHARGE_ON = 0x80, 0x04, 0x02
 # What no field of the model says; kept for diagnostics.
@@ -318,21 +320,27 @@ def control(byte: int) -> dict[str, bool]:
     return {name: bool(byte >> bit & 1) for bit, name in _CONTROLS.items()}
 
 
-def _code_alarms(cells: bytes, sensors: bytes, pack: tuple[int, int, int]) -> set[Alarm]:
-    """What the status bytes say."""
-    found = set()
+def _code_alarms(cells: bytes, sensors: bytes, pack: bytes) -> tuple[set[Alarm], dict[str, int]]:
+    """What the status bytes say, and by place the codes that nobody can name."""
+    found: set[Alarm] = set()
+    unnamed: dict[str, int] = {}
     for cell, code in enumerate(cells, 1):
-        if code:
-            alarm = _CELL_CODES.get(code, _CELL_CODES[_OTHER])
-            found.add(Alarm(condition=alarm.condition, severity=alarm.severity, cell=cell))
+        if (alarm := _CELL_CODES.get(code)) is not None:
+            found.add(replace(alarm, cell=cell))
+        elif code:
+            unnamed[f"cell_{cell}"] = code
     for place, code in enumerate(sensors):
-        if code:
-            codes = _PLACED_CODES.get(place, _SENSOR_CODES) if len(sensors) == _PLACED else _SENSOR_CODES
-            found.add(codes.get(code, codes[_OTHER]))
-    for codes, code in zip(_PACK_CODES, pack, strict=True):
-        if code:
-            found.add(codes.get(code, codes[_OTHER]))
-    return found
+        codes = _PLACED_CODES.get(place, _SENSOR_CODES) if len(sensors) == _PLACED else _SENSOR_CODES
+        if (alarm := codes.get(code)) is not None:
+            found.add(alarm)
+        elif code:
+            unnamed[f"temperature_{place + 1}"] = code
+    for name, codes, code in zip(_PACK_NAMES, _PACK_CODES, pack, strict=True):
+        if (alarm := codes.get(code)) is not None:
+            found.add(alarm)
+        elif code:
+            unnamed[name] = code
+    return found, unnamed
 
 
 def _states_record(info: bytes, at: int, end: int, address: int) -> tuple[PackState, dict[str, object]]:
@@ -340,12 +348,13 @@ def _states_record(info: bytes, at: int, end: int, address: int) -> tuple[PackSt
     place = at + 1 + cells
     fixed = place + 1 + info[place]
     (
-        charge, total, discharge, protect1, protect2, indication, controls, fault, balance1, balance2, warn1, warn2
+        codes, protect1, protect2, indication, controls, fault, balance1, balance2, warn1, warn2
     ) = _STATES.unpack_from(info, fixed)  # fmt: skip
     tail = info[fixed + _STATES.size : end]
     alarms: set[Alarm] = set()
+    unnamed_codes: dict[str, int] = {}
     if any(info[at + 1 : place]) or any(info[place + 1 : fixed + 3]):
-        alarms = _code_alarms(info[at + 1 : place], info[place + 1 : fixed], (charge, total, discharge))
+        alarms, unnamed_codes = _code_alarms(info[at + 1 : place], info[place + 1 : fixed], codes)
     for byte, table in zip(
         (protect1, protect2, indication, fault, warn1, warn2),
         (_PROTECT1, _PROTECT2, _INDICATION, _FAULT, _WARN1, _WARN2),
@@ -359,6 +368,8 @@ def _states_record(info: bytes, at: int, end: int, address: int) -> tuple[PackSt
     unnamed = {"warn1": warn1 & ~_WARN1_KNOWN, "balance": balancing >> cells << cells}
     if any(unnamed.values()):
         notes["unnamed_bits"] = {name: bits for name, bits in unnamed.items() if bits}
+    if unnamed_codes:
+        notes["unnamed_codes"] = unnamed_codes
     if tail:
         notes["trailing_hex"] = tail.hex()
     if len(tail) == _V31_TAIL:
