@@ -164,6 +164,12 @@ def _check_layout(length: int, cells: int, sensors: int, items: int) -> None:
         assert (state.mosfet_temperature, state.ambient_temperature) == (None, None)
 
 
+def test_a_health_of_0_percent_was_not_given() -> None:
+    """A pack that answers is not worth nothing; 1 % is what it says."""
+    for said, shown in ((0, None), (1, 1.0)):
+        assert analog(record(tail=TAIL[:9] + bytes((said,)))).packs[1].soh == shown
+
+
 @pytest.mark.parametrize("length", sorted(set(range(24)) - set(ANALOG_TAILS)))
 def test_a_tail_that_no_board_has_is_refused(length: int) -> None:
     """Bytes may be missing or too many; nothing of such an answer is believed."""

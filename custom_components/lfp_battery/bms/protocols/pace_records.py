@@ -173,7 +173,7 @@ def _analog_record(info: bytes, at: int, end: int, address: int) -> tuple[PackSt
         current=current,
         power=power_of(voltage, current),
         soc=soc,
-        soh=float(tail[_SOH_PLACE]) if len(tail) > _SOH_PLACE else None,
+        soh=(float(tail[_SOH_PLACE]) or None) if len(tail) > _SOH_PLACE else None,  # 0: not given
         remaining_capacity=remaining / 100,
         full_capacity=full / 100,
         design_capacity=design / 100,
