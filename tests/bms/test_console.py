@@ -327,6 +327,16 @@ def test_a_state_that_is_not_listed_is_no_mode(word: str) -> None:
     assert table(HEADING, ROW.replace("Dischg", word)).packs[1].mode == modes.get(word)
 
 
+@pytest.mark.parametrize(("counted", "cell"), [("0", 1), ("23", 24), ("-1", None), ("24", None), ("-24", None)])
+def test_a_place_that_no_cell_has_names_none(counted: str, cell: int | None) -> None:
+    """Cells are counted from 0, and -1 stands where none was found; the voltage stays."""
+    row = f"1 53192 -12750 {counted} 3322 {counted} 3327 Dischg Normal 67%"
+    heading = "Power Volt Curr Vlow.Id Vlow Vhigh.Id Vhigh Base.St Volt.St Coulomb"
+    state = table(heading, row).packs[1]
+    assert (state.cell_voltage_min_cell, state.cell_voltage_max_cell) == (cell, cell)
+    assert (state.cell_voltage_min, state.cell_voltage_max) == (3.322, 3.327)
+
+
 CELL_HEADING = "Battery  Volt     Tempr    Base State   Volt. State  Temp. State  Coulomb     "
 CELL_ROWS = tuple(
     f"{n:<9}3324     21000    Idle         Normal       Normal        67%      67012 mAH" for n in range(4)

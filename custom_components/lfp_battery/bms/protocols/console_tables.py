@@ -94,13 +94,14 @@ def power(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
 
 _FEWEST: Final = 4  # tokens of a row, an unsolicited line that begins with a number apart
 _DIGITS: Final = 3
+_MOST_CELLS: Final = 24
+_CELL_PLACES: Final = range(1, _MOST_CELLS + 1)
 
 
 def _pack(slot: int, values: Mapping[str, str], *, strict: bool) -> PackState:
     alarms: set[Alarm] = set()
     for name, table in _POWER_STATES.items():
         alarms |= states.alarm(table, values.get(name), strict=strict)
-    lowest, highest = values.get("Vlow.Id"), values.get("Vhigh.Id")
     return PackState(
         address=slot,
         voltage=number(values, "Volt"),
@@ -114,9 +115,15 @@ def _pack(slot: int, values: Mapping[str, str], *, strict: bool) -> PackState:
         cell_voltage_max=number(values, "Vhigh"),
         cell_temperature_min=number(values, "Tlow"),
         cell_temperature_max=number(values, "Thigh"),
-        cell_voltage_min_cell=None if lowest is None else int(lowest) + 1,
-        cell_voltage_max_cell=None if highest is None else int(highest) + 1,
+        cell_voltage_min_cell=_cell(values, "Vlow.Id"),
+        cell_voltage_max_cell=_cell(values, "Vhigh.Id"),
     )
+
+
+def _cell(values: Mapping[str, str], name: str) -> int | None:
+    """Which cell it is, from 1; -1 and what no pack has name none."""
+    counted = values.get(name)
+    return None if counted is None or (cell := int(counted) + 1) not in _CELL_PLACES else cell
 
 
 _SHORTEST_SERIAL: Final = 6
@@ -141,7 +148,6 @@ _CELL_STATES: Final = {
 _BASE: Final = "Base_State"
 _CELL_WORDS: Final = frozenset({_BASE, *_CELL_STATES})
 _TRUSTED: Final = (*sorted(_CELL_NUMBERS), _BASE)  # what a damaged row is still good for
-_MOST_CELLS: Final = 24
 
 
 def cells(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> Decoded:
