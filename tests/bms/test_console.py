@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 import json
 import os
 from pathlib import Path
+import re
 from typing import Any
 
 import pytest
@@ -325,6 +326,30 @@ def test_a_state_that_is_not_listed_is_no_mode(word: str) -> None:
     """It is not guessed at."""
     modes = {"Balance": Mode.STANDBY, "Idle": Mode.STANDBY, "SysError": Mode.FAULT}
     assert table(HEADING, ROW.replace("Dischg", word)).packs[1].mode == modes.get(word)
+
+
+STATUS_LINE = re.compile(rb"(?:Volt|Current|Tmpr\.|Coul\.) Status +: \w+|(?:Power Events|System Fault) +: \w+")
+
+
+def test_details_without_a_readable_status_say_nothing_of_alarms() -> None:
+    """Not that all is well: lines that are missing, or that cannot be read. One is enough."""
+    request, response = of("own-v5-pwr-2")
+    for instead in (b"", b"Volt Status : -", b"Volt Status : N0rmal", b"Power Events : 0xfoo", b"Power Events : \xb2"):
+        state = PYTES.decode(request, STATUS_LINE.sub(instead, response)).packs[2]
+        assert (state.alarms, state.voltage) == (None, 53.188)
+    for instead in (b"Volt Status : Normal", b"Power Events : 0x0"):
+        only = STATUS_LINE.sub(instead, STATUS_LINE.sub(b"", response, count=5))
+        assert PYTES.decode(request, only).packs[2].alarms == frozenset()
+
+
+def test_cells_without_a_readable_state_say_nothing_of_alarms() -> None:
+    """Of `bat` and of `soh`; one that can be read is enough."""
+    states, broken = "Normal       Normal", "N0rmal       N0rmal"
+    assert cells(*(row.replace(states, broken) for row in CELL_ROWS)).packs[3].alarms is None
+    assert cells(CELL_ROWS[0], CELL_ROWS[1].replace(states, broken)).packs[3].alarms == frozenset()
+    heading, row = "Battery    Voltage    SOHCount   SOHStatus", "0          3322       0          "
+    for word, alarms in (("Normal", frozenset()), ("N0rmal", None), ("-", None)):
+        assert table("Power   3", heading, row + word, words="soh 3").packs[3].alarms == alarms
 
 
 @pytest.mark.parametrize(("counted", "cell"), [("0", 1), ("23", 24), ("-1", None), ("24", None), ("-24", None)])

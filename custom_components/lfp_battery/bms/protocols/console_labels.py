@@ -152,11 +152,15 @@ def power_of_one(lines: tuple[str, ...], asked: int | None, *, strict: bool = Tr
     if voltage is None and current is None:
         raise FrameError("neither voltage nor current in the answer")
     alarms: set[Alarm] = set()
+    readable = False
     for label, table in _STATUS.items():
-        alarms |= states.alarm(table, reader.word(label), strict=strict)
+        word = reader.word(label)
+        readable |= word is not None
+        alarms |= states.alarm(table, word, strict=strict)
     info: dict[str, object] = {}
     for label, bits in _EVENT_BITS.items():
         if (raised := reader.events(label)) is not None:
+            readable = True
             alarms.update(states.events(bits, raised))
             if raised:
                 info[_key(label)] = raised
@@ -169,7 +173,7 @@ def power_of_one(lines: tuple[str, ...], asked: int | None, *, strict: bool = Tr
         full_capacity=reader.measured("Real Coulomb", "mAH", "mAS"),
         design_capacity=reader.measured("Total Coulomb", "mAH", "mAS"),
         mode=states.MODES.get(reader.word("Basic Status") or ""),
-        alarms=frozenset(alarms),
+        alarms=frozenset(alarms) if readable else None,
         heater_active=reader.switch("Heater Status"),
         charge_enabled=reader.switch("CMOS Status"),
         discharge_enabled=reader.switch("DMOS Status"),

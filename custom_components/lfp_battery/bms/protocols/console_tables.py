@@ -165,6 +165,7 @@ def cells(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
     balancing: set[int] = set()
     alarms: set[Alarm] = set()
     reduced: list[int] = []
+    readable = False
     for line in lines[top + 1 :]:
         tokens = tokens_of(line)
         if not tokens[0].text.isdecimal() or not tokens[0].text.isascii() or len(tokens) < _FEWEST:
@@ -185,6 +186,7 @@ def cells(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
         temperatures.append(number(values, "Tempr"))
         if values.get("BAL") == "Y":
             balancing.add(cell)
+        readable |= not _CELL_STATES.keys().isdisjoint(values)
         for name, table in _CELL_STATES.items():
             alarms |= states.alarm(table, values.get(name), cell, strict=strict)
     if not voltages:
@@ -195,7 +197,7 @@ def cells(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
         cell_voltages=_known(voltages),
         cell_temperatures=_known(temperatures),
         balancing_cells=frozenset(balancing) if "BAL" in columns.names else None,
-        alarms=frozenset(alarms) if _CELL_STATES.keys() & set(columns.names) else None,
+        alarms=frozenset(alarms) if readable else None,
     )
     return Decoded(packs={address: state}, info={"reduced_rows": reduced} if reduced else {})
 
@@ -220,6 +222,7 @@ def health(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) ->
     alarms: set[Alarm] = set()
     codes: list[str] = []
     counted = 0
+    readable = False
     for line in lines[top + 1 :]:
         words = line.split()
         if not words[0].isdecimal() or len(words) < _HEALTH_ROW:
@@ -230,10 +233,11 @@ def health(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) ->
         if len(words) == _HEALTH_ROW:
             codes.append(words[-1])
         elif words[-1].isalpha():
+            readable = True
             alarms |= states.alarm(states.HEALTH, words[-1], counted, strict=strict)
     if not counted:
         raise FrameError("the table has no rows")
-    state = PackState(address=address, alarms=None if codes else frozenset(alarms))
+    state = PackState(address=address, alarms=frozenset(alarms) if readable and not codes else None)
     return Decoded(packs={address: state}, info={"soh_codes": codes} if codes else {})
 
 
