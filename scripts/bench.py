@@ -57,7 +57,7 @@ class Listener:
     def link_changed(self, error: LinkError | None) -> None:
         """See `ClientListener`."""
 
-    def other_master(self) -> None:
+    def other_master(self, protocol: str | None = None) -> None:
         """See `ClientListener`."""
 
 

@@ -262,7 +262,7 @@ class LfpLink:
         self._update_bank()
 
     @callback
-    def other_master(self) -> None:
+    def other_master(self, protocol: str | None = None) -> None:
         """See `ClientListener`; the verdict outlives a restart, and from now on the entry has a client that listens."""
         LOGGER.warning("%s: another device asks on this line, so from now on it is only listened to", self._entry.title)
         self._save()

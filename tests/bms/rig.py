@@ -25,6 +25,7 @@ class Told:
     cycles: list[CycleReport] = field(default_factory=list)
     links: list[tuple[float, LinkError | None]] = field(default_factory=list)
     other_masters: int = 0
+    asks_in: str | None = None
 
     def pack_polled(self, report: PollReport[PackState]) -> None:
         """See `ClientListener`."""
@@ -42,9 +43,10 @@ class Told:
         """See `ClientListener`."""
         self.links.append((self.clock.monotonic(), error))
 
-    def other_master(self) -> None:
+    def other_master(self, protocol: str | None = None) -> None:
         """See `ClientListener`."""
         self.other_masters += 1
+        self.asks_in = protocol
 
     def last(self, address: int) -> PollReport[PackState]:
         """The newest report of a pack."""

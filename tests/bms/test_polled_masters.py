@@ -96,7 +96,18 @@ async def test_a_question_in_another_protocol_is_noticed(make_rig: MakeRig) -> N
     rig.bus.babble(read_request(1, 0x13, 16))
     await rig.clock.advance(60.0)
     assert rig.told.other_masters == 1
+    assert rig.told.asks_in != "pylon-rs485"
+    assert POLLED[rig.told.asks_in or ""].is_request(read_request(1, 0x13, 16))
     assert rig.bus.bytes_received == before
+
+
+@pytest.mark.parametrize("first", [0.05, 3.0])
+async def test_the_protocol_in_which_somebody_asks_is_told(make_rig: MakeRig, first: float) -> None:
+    """Our own, heard while the line is opened or while it is polled."""
+    rig = await make_rig(packs=2)
+    rig.bus.add_master(SecondMaster(requests=[request(2, 0x61)], period=1.5, first=first))
+    await rig.clock.advance(60.0)
+    assert rig.told.asks_in == "pylon-rs485"
 
 
 def test_a_weak_check_of_another_protocol_has_to_come_twice() -> None:

@@ -305,9 +305,9 @@ class _Printer:
         """See `ClientListener`."""
         _print(kind="link", problem=error.problem.value if error else None)
 
-    def other_master(self) -> None:
+    def other_master(self, protocol: str | None = None) -> None:
         """See `ClientListener`."""
-        _say("somebody else asks on this line: nothing is sent any more")
+        _say(f"somebody else asks on this line ({protocol}): nothing is sent any more")
         self.done.set()
 
 

@@ -22,8 +22,12 @@ class ClientListener(Protocol):
     def link_changed(self, error: LinkError | None) -> None:
         """The link went away (once, with the reason) or is back (None)."""
 
-    def other_master(self) -> None:
-        """Somebody else asks on this line: from now on this client sends nothing any more (said once)."""
+    def other_master(self, protocol: str | None = None) -> None:
+        """Somebody else asks on this line: from now on this client sends nothing any more (said once).
+
+        `protocol` is the name of the one in which it was heard to ask, as far as its frames tell protocols apart: of
+        all that share a frame with the protocol that is polled, it is that one. None: not known.
+        """
 
 
 class BatteryClient(Protocol):

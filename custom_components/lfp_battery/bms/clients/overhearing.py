@@ -60,6 +60,7 @@ class OtherMasters:
         """`others`: every protocol that a master may ask in."""
         self.own = OwnQuestions()
         self.questions = 0  # of somebody else
+        self.noticed: str | None = None  # the protocol in which somebody was first proved to ask
         self._last = 0.0
         ears: dict[tuple[object, object], _Ear] = {}
         for protocol in (spoken, *others):
@@ -83,7 +84,9 @@ class OtherMasters:
                     continue
                 questions.add(frame)
                 ear.heard = [*(when for when in ear.heard if now - when <= _REPEATED), now][-ear.needed :]
-                noticed |= len(ear.heard) >= ear.needed
+                if len(ear.heard) >= ear.needed:
+                    noticed = True
+                    self.noticed = self.noticed or ear.protocol.name  # the one that is polled comes first
         self._last = now
         self.questions += len(questions)
         return noticed

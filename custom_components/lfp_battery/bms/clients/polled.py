@@ -117,7 +117,7 @@ class PolledClient:
                         self._fall_silent()
                     if not told:
                         told = True
-                        self._listener.other_master()
+                        self._listener.other_master(self._masters.noticed or self._protocol.name)
                     while True:
                         await self._only_listen()
                 except LinkError as err:
