@@ -26,6 +26,7 @@ from .console_frame import (
     echoes,
     encode,
     parse,
+    slot_of,
     words_of,
 )
 from .console_states import CONDITIONS
@@ -132,14 +133,15 @@ class _Console(PolledProtocol):
             raise FrameError("the answer does not say what was asked")
         lines = content(answer, words)
         command, _, index = words.partition(" ")
-        number = int(index) if index.isdecimal() and index.isascii() and len(index) <= _DIGITS else None
-        if (reader := _READERS.get((command, number is not None))) is None or (index and number is None):
+        numbered = index.isdecimal()
+        if (reader := _READERS.get((command, numbered))) is None or (index and not numbered):
             info: dict[str, object] = {"undecoded": lines}
             if answer.prompt == PYLON_DEBUG:
                 info["mode"] = "debug"
             return Decoded(info=info)
-        if number is not None and number not in PACK_NUMBERS:
-            raise FrameError(f"there is no pack {number}")
+        number = slot_of(index)
+        if numbered and number is None:
+            raise FrameError("there is no such pack")
         return self._read(reader, lines, number)
 
     def _read(self, reader: Callable[..., Decoded], lines: tuple[str, ...], number: int | None) -> Decoded:
@@ -152,9 +154,6 @@ class _Console(PolledProtocol):
         if answer.prompt not in self.prompts:
             raise FrameError(f"the prompt {answer.prompt}> is another maker's", dialect=self.other)
         return answer
-
-
-_DIGITS: Final = 3
 
 
 def _echo(answer: Answer) -> str | None:

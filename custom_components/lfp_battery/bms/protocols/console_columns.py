@@ -11,7 +11,7 @@ from typing import Final
 UNKNOWN: Final = "-"  # printed where there is no value
 
 _TOKEN: Final = re.compile(r"\S+")
-_TWO_WORDS: Final = re.compile(r"(\S+) (State)\b")  # "Base State" is one heading
+_TWO_WORDS: Final = re.compile(r"(?<!\S)(\S+) (State)\b")  # "Base State" is one heading
 _NUMBER: Final = re.compile(r"-?\d{1,7}")
 _WORD: Final = re.compile(r"[A-Za-z]+")
 _PERCENT: Final = re.compile(r"\d{1,3}%")

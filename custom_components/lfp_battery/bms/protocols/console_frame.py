@@ -23,6 +23,12 @@ class Command(StrEnum):
 
 
 PACK_NUMBERS: Final = range(1, 17)  # a table has 8 or 16 slots (section 5)
+_SLOTS: Final = {str(number): number for number in PACK_NUMBERS}
+
+
+def slot_of(text: str) -> int | None:
+    """Which pack a number names; None: there is no such pack. Not by int(), which fails at thousands of digits."""
+    return _SLOTS.get(text)
 
 
 def encode(command: Command, number: int | None = None) -> bytes:
@@ -62,7 +68,7 @@ _FILLERS: Final = b"\r\n" + _BLANKS.encode("latin-1")
 
 _COMPLETED: Final = "Command completed successfully"
 _INVALID: Final = "Invalid command or fail to"  # "excute.", as the battery spells it
-_UNKNOWN: Final = re.compile(r"Unknown command '(.*)' - try")
+_UNKNOWN: Final = re.compile(r"Unknown command '([^']*)' - try")
 _USAGE: Final = "Usage:"
 
 

@@ -15,9 +15,10 @@ from ..model import Alarm, Identity, PackState
 from . import console_states as states
 from .base import Decoded
 from .console_frame import PACK_NUMBERS
-from .console_tables import pack_number, serial_number
+from .console_tables import pack_number, serial_number, short
 
 _NUMBER: Final = re.compile(r"(-?\d{1,12})(?:\s+([A-Za-z%]+))?")
+_PLAIN: Final = re.compile(r"-?\d{1,12}")
 _EVENTS: Final = re.compile(r"0[xX][0-9A-Fa-f]{1,8}|\d{1,10}")
 _WORD: Final = re.compile(r"[A-Za-z]+")
 # What a value is multiplied with to be V, A, degC, % or Ah; only the unit tells mAH from mAS.
@@ -34,7 +35,7 @@ class _Value:
     @property
     def shown(self) -> object:
         """As info has it: a number, or the text."""
-        return int(self.text) if re.fullmatch(r"-?\d{1,12}", self.text) else " ".join(self.text.split())
+        return int(self.text) if _PLAIN.fullmatch(self.text) else " ".join(self.text.split())
 
 
 def _block(lines: Sequence[str]) -> dict[str, _Value]:
@@ -112,7 +113,7 @@ class _Reader:
     def text(self, label: str) -> str | None:
         """A text; None when there is nothing in it."""
         value = self._block.pop(label, None)
-        return value.text if value is not None and value.text.strip("-") and value.text.isprintable() else None
+        return short(value.text) if value is not None and value.text.strip("-") else None
 
     def events(self, label: str) -> int | None:
         """Bits, printed as hex or as a decimal number."""

@@ -12,7 +12,7 @@ from ..model import Alarm, Identity, PackState
 from . import console_states as states
 from .base import Decoded
 from .console_columns import Columns, number, share, tokens_of
-from .console_frame import PACK_NUMBERS
+from .console_frame import slot_of
 
 # --- pwr, section 5 --------------------------------------------------------------------------------------------------
 
@@ -36,7 +36,11 @@ _POWER_WORDS: Final = frozenset({"Base.St", *_POWER_STATES})
 
 
 def _heading(lines: tuple[str, ...], first: str, second: str) -> int:
-    """Where the table begins."""
+    """Where the table begins.
+
+    Raises:
+        FrameError: nowhere.
+    """
     for place, line in enumerate(lines):
         words = line.split()
         if words[0] == first and second in words:
@@ -65,8 +69,8 @@ def power(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
         tokens = tokens_of(line)
         if not tokens[0].text.isdecimal() or not tokens[0].text.isascii() or len(tokens) < _FEWEST:
             continue  # nothing of the table
-        slot = int(tokens[0].text[:_DIGITS])
-        if slot not in PACK_NUMBERS or slot <= before:
+        slot = slot_of(tokens[0].text)
+        if slot is None or slot <= before:
             raise FrameError("pack numbers do not ascend")
         before = slot
         # rows of empty slots keep the old layout, whatever the heading says
@@ -81,9 +85,9 @@ def power(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
         if damaged is not None:
             values.pop(damaged, None)
         packs[slot] = _pack(slot, values, strict=strict)
-        barcode, model = values.get("Barcode"), values.get("DevType")
+        barcode, model = serial_number(values.get("Barcode")), short(values.get("DevType"))
         if barcode is not None or model is not None:
-            identities[slot] = Identity(serial=serial_number(barcode), model=model)
+            identities[slot] = Identity(serial=barcode, model=model)
     info: dict[str, object] = {}
     if absent:
         info["absent"] = absent
@@ -93,7 +97,6 @@ def power(lines: tuple[str, ...], asked: int | None, *, strict: bool = True) -> 
 
 
 _FEWEST: Final = 4  # tokens of a row, an unsolicited line that begins with a number apart
-_DIGITS: Final = 3
 _MOST_CELLS: Final = 24
 _CELL_PLACES: Final = range(1, _MOST_CELLS + 1)
 
@@ -126,12 +129,18 @@ def _cell(values: Mapping[str, str], name: str) -> int | None:
     return None if counted is None or (cell := int(counted) + 1) not in _CELL_PLACES else cell
 
 
-_SHORTEST_SERIAL: Final = 6
+_SERIAL_LENGTHS: Final = range(6, 41)
+_LONGEST_TEXT: Final = 64  # characters of a name or a version
 
 
 def serial_number(text: str | None) -> str | None:
     """A barcode, unless a character in it cannot be one's."""
-    return text if text and text.isascii() and text.isalnum() and len(text) >= _SHORTEST_SERIAL else None
+    return text if text and text.isascii() and text.isalnum() and len(text) in _SERIAL_LENGTHS else None
+
+
+def short(text: str | None) -> str | None:
+    """A name or a version; one that goes on and on is none."""
+    return text if text and text.isprintable() and len(text) <= _LONGEST_TEXT else None
 
 
 # --- bat N, section 7 ------------------------------------------------------------------------------------------------
@@ -250,7 +259,7 @@ def pack_number(lines: tuple[str, ...], asked: int | None) -> int:
     for line in lines:
         match line.split():
             case ["Power", text] if text.isdecimal():
-                if (found := int(text)) not in PACK_NUMBERS or found != (asked or found):
+                if (found := slot_of(text)) is None or found != (asked or found):
                     raise FrameError("an answer about another pack")
                 return found
             case _:
