@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState
-from homeassistant.const import CONF_DEVICE
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS
-from custom_components.lfp_battery.findings import merged
+from custom_components.lfp_battery.moving import merged
 from tests.flow_line import PORT, FlowLine
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
@@ -352,7 +352,7 @@ def test_who_is_who_is_decided_by_serial_number_and_then_by_address(
 
     def data(packs: dict[int, str | None], firmware: str) -> dict[str, Any]:
         records = {str(place): {"firmware": firmware, "identifier": name} for place, name in packs.items()}
-        return {CONF_ADDRESSES: list(packs), CONF_PACKS: records}
+        return {CONF_PROTOCOL: "pylon-rs485", CONF_ADDRESSES: list(packs), CONF_PACKS: records}
 
     result = merged(data(known, "old"), data(found, "new"))
     assert result[CONF_ADDRESSES] == sorted(kept)

@@ -10,6 +10,7 @@ from . import connect
 from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
 from .coordinator import link_problem
+from .findings import speaks_for_packs
 from .identity import Record
 from .link import LfpConfigEntry, LfpLink, async_keep
 
@@ -60,9 +61,10 @@ async def async_remove_config_entry_device(
     }
     gone = {int(address) for address in entry.data.get(CONF_PACKS, {})} - {int(address) for address in packs}
     addresses = [address for address in entry.data[CONF_ADDRESSES] if address not in gone]
-    # without any address nobody would ever be asked again
-    kept = {CONF_PACKS: packs, CONF_ADDRESSES: addresses or entry.data[CONF_ADDRESSES]}
-    async_keep(hass, entry, {**entry.data, **kept})
+    kept = {**entry.data, CONF_PACKS: packs}
+    if addresses and not speaks_for_packs(entry.data):  # without any nobody would ever be asked again
+        kept[CONF_ADDRESSES] = addresses
+    async_keep(hass, entry, kept)
     return True
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, override
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigFlowResult
-from homeassistant.const import CONF_DEVICE, CONF_MODEL
+from homeassistant.const import CONF_DEVICE, CONF_MODEL, CONF_PROTOCOL
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import AbortFlow
 from homeassistant.helpers.selector import (
@@ -24,22 +24,21 @@ import voluptuous as vol
 from . import capture_view, connect
 from .bms.catalog import FAMILIES
 from .bms.protocols import POLLED
-from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, DOMAIN
+from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, CONF_PACKS, DOMAIN
 from .findings import (
+    chosen_model,
     counts_packs,
     heard,
     identifiers,
-    is_another_battery,
     is_doubtful,
-    merged,
     models_for,
-    records_in,
     reported_model,
     rows,
-    serials,
+    speaks_for_packs,
     unique_id,
 )
 from .flow_texts import notes
+from .moving import Same, changes_protocol, left_behind, merged, same_battery, share_a_serial
 from .options_flow import LfpBatteryOptionsFlow, model_selector, pack_count_selector
 from .scan_flow import ANY_FAMILY, CONF_SHARED, SPEED_AUTO, ScanFlow
 from .settings import observes
@@ -134,7 +133,7 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
             self._resume_entry()
             return await (self.async_step_reconfigure() if reconfiguring else self.async_step_serial())
         if reconfiguring:
-            return self._finish_reconfigure()
+            return await self._async_finish_reconfigure()
         await self.async_set_unique_id(unique_id(self._data))
         self._abort_if_battery_is_known()
         return self._show_confirmation(self._confirmation())
@@ -163,10 +162,10 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
         return "confirm" if self._report.packs else "confirm_bank"
 
     def _entries_with_same_battery(self) -> list[ConfigEntry]:
-        found = serials(records_in(self._data))
-        return [entry for entry in self._async_current_entries() if found & serials(records_in(entry.data))]
+        entries = self._async_current_entries(include_ignore=False)
+        return [entry for entry in entries if share_a_serial(entry.data, self._data)]
 
-    def _show_confirmation(self, step_id: str) -> ConfigFlowResult:
+    def _show_confirmation(self, step_id: str, **more: str) -> ConfigFlowResult:
         report = self._report
         assert report is not None
         assert self._device is not None
@@ -174,34 +173,62 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
             step_id=step_id,
             data_schema=self._confirmation_schema(),
             description_placeholders={
+                **more,
                 "device": self._device,
                 "protocol": self._words.protocol(report.protocol),
                 "baudrate": str(report.baudrate),
                 "count": str(len(heard(report))),
                 "packs": rows(report),
-                "notes": notes(report, self._data, self._words),
+                "notes": "\n\n".join(filter(None, (*self._warnings(step_id), notes(report, self._data, self._words)))),
                 "answers": str(report.answers),
                 "damaged": str(report.damaged),
-                "titles": ", ".join(entry.title for entry in self._entries_with_same_battery()),
+                "titles": self._titles(),
             },
         )
+
+    def _titles(self) -> str:
+        return ", ".join(entry.title for entry in self._entries_with_same_battery())
+
+    def _warnings(self, step_id: str) -> list[str]:
+        """What else there is to know before going on, where the step itself does not say it."""
+        assert self._report is not None
+        if self.source == SOURCE_RECONFIGURE:
+            return self._consequences(self._get_reconfigure_entry())
+        warnings = []
+        if step_id != "confirm_twice" and (titles := self._titles()):
+            warnings.append(self._words.text("note", "twice", titles=titles))
+        if step_id != "confirm_unsure" and is_doubtful(self._report):
+            warnings.append(self._words.text("note", "doubtful"))
+        return warnings
 
     def _confirmation_schema(self) -> vol.Schema:
         report = self._report
         assert report is not None
         assert report.protocol is not None
+        moved = self._get_reconfigure_entry() if self.source == SOURCE_RECONFIGURE else None
         fields: dict[Any, Any] = {}
         suggested: dict[str, Any] = {}
+        if moved is not None and not self._asks_for_packs(moved):
+            return vol.Schema(fields)
         if models := models_for(self._data):
             fields[vol.Optional(CONF_MODEL)] = model_selector(models)
             reported = reported_model(self._data)
-            if reported is not None and reported.name in models:
-                suggested[CONF_MODEL] = reported.name
+            chosen = chosen_model(moved.data, moved.options) if moved is not None else None
+            model = chosen[1] if chosen is not None else reported
+            if model is not None and model.name in models:
+                suggested[CONF_MODEL] = model.name
         if counts_packs(report.protocol):
             fields[vol.Optional(CONF_PACK_COUNT)] = pack_count_selector()
-            if report.bank is not None and report.bank.modules:
-                suggested[CONF_PACK_COUNT] = report.bank.modules
+            suggested[CONF_PACK_COUNT] = self._pack_count(moved)
         return self.add_suggested_values_to_schema(vol.Schema(fields), suggested)
+
+    def _pack_count(self, moved: ConfigEntry | None) -> int | None:
+        """How many packs there are, as far as anybody has said."""
+        bank = self._report.bank if self._report is not None else None
+        if moved is None:
+            return (bank.modules if bank is not None else None) or None
+        decided: int | None = moved.options.get(CONF_PACK_COUNT)
+        return decided or (bank.modules if bank is not None else None) or len(moved.data[CONF_PACKS]) or None
 
     async def async_step_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Packs that answered well."""
@@ -255,18 +282,59 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
 
     # --- reconfiguring -----------------------------------------------------------------------------------------------
 
-    def _finish_reconfigure(self) -> ConfigFlowResult:
+    async def _async_finish_reconfigure(self) -> ConfigFlowResult:
+        """Move the entry if it is certain that nothing is lost by it, else ask first."""
         entry = self._get_reconfigure_entry()
-        if is_another_battery(entry.data, self._data):
-            return self.async_abort(reason="another_battery", description_placeholders={"title": entry.title})
-        self._paused = False
+        if (refused := self._refused(entry)) is not None:
+            return refused
+        if not self._consequences(entry) and not self._asks_for_packs(entry):
+            self._paused = False
+            return self._moved(entry, {})
+        # it may be long until the person answers
+        self._resume_entry()
+        return await self.async_step_confirm_move()
+
+    def _refused(self, entry: ConfigEntry) -> ConfigFlowResult | None:
+        if same_battery(entry.data, self._data) is not Same.NO:
+            return None
+        return self.async_abort(reason="another_battery", description_placeholders={"title": entry.title})
+
+    def _consequences(self, entry: ConfigEntry) -> list[str]:
+        """What the person has to know before the entry is moved to what was found."""
+        texts = []
+        if same_battery(entry.data, self._data) is Same.UNPROVEN:
+            texts.append(self._words.text("note", "unproven", title=entry.title))
+        if changes_protocol(entry.data, self._data) and (
+            packs := left_behind(entry.data, merged(entry.data, self._data))
+        ):
+            note = "packs_as_one" if speaks_for_packs(self._data) else "packs_anew"
+            texts.append(self._words.text("note", note, packs=packs))
+        return texts
+
+    def _asks_for_packs(self, entry: ConfigEntry) -> bool:
+        """Whether the number of packs begins to matter."""
+        return counts_packs(self._data[CONF_PROTOCOL]) and not counts_packs(entry.data[CONF_PROTOCOL])
+
+    async def async_step_confirm_move(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Another protocol, or a battery that does not say who it is."""
+        self._abort_if_entry_removed()
+        entry = self._get_reconfigure_entry()
+        if user_input is None:
+            return self._show_confirmation("confirm_move", title=entry.title)
+        assert self._device is not None
+        await self._async_abort_if_taken(self._device)
+        # the entry went on meanwhile and may have learned something
+        return self._refused(entry) or self._moved(entry, user_input)
+
+    def _moved(self, entry: ConfigEntry, user_input: Mapping[str, Any]) -> ConfigFlowResult:
         data = merged(entry.data, self._data)
         # what was heard on the new line decides anew whether it may be asked
         data[CONF_OBSERVE] = self._data.get(CONF_OBSERVE, False)
         options = {key: value for key, value in entry.options.items() if key != CONF_OBSERVE}
-        if data[CONF_OBSERVE]:
-            options[CONF_OBSERVE] = True
-        return self.async_update_reload_and_abort(entry, unique_id=unique_id(data), data_updates=data, options=options)
+        options |= {key: value for key, value in user_input.items() if key == CONF_MODEL}
+        return self.async_update_reload_and_abort(
+            entry, unique_id=unique_id(data), data=data, options=options | self._decided(user_input)
+        )
 
 
 def _choice(translation_key: str, options: tuple[str, ...]) -> SelectSelector:

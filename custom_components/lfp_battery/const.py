@@ -11,6 +11,7 @@ CONF_BAUDRATE: Final = "baudrate"
 CONF_ADDRESSES: Final = "addresses"
 CONF_PACKS: Final = "packs"  # str(address): a record as in identity.py
 CONF_BANK: Final = "bank"  # a record of what the bank says of itself
+CONF_MOVED: Final = "moved"  # the protocol was changed once: an address alone may have meant another pack before
 CONF_FAMILY: Final = "family"  # of the catalog, as the person named it; absent: not known
 
 # Only listen: in entry.data the verdict that somebody else asks on this line, in entry.options the person's own wish

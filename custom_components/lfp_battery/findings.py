@@ -10,9 +10,10 @@ from typing import Any
 from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
 
 from .bms.catalog import FAMILIES, Family, Medium, Model, find_family, find_model
-from .bms.discovery import ScanReport
+from .bms.discovery import Outcome, ScanReport
 from .bms.model import BatteryState, Identity
 from .bms.protocols import POLLED
+from .bms.protocols.base import Scope
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_FAMILY, CONF_PACKS
 from .identity import Record, could_be_serial, records_of
 
@@ -34,8 +35,9 @@ def heard(report: ScanReport) -> list[tuple[int, BatteryState, Identity]]:
 
 
 def is_doubtful(report: ScanReport) -> bool:
-    """Whether the evidence is thin."""
-    return report.answers < _FEW_ANSWERS or report.damaged > _MUCH_DAMAGE * report.answers
+    """Whether the evidence is thin; where somebody else asks, answers to us are none."""
+    few = report.answers < _FEW_ANSWERS and report.outcome is not Outcome.OTHER_MASTER
+    return few or report.damaged > _MUCH_DAMAGE * report.answers
 
 
 def plain(text: str | None) -> str:
@@ -114,55 +116,14 @@ def entry_data(report: ScanReport, taken: Collection[str]) -> dict[str, Any]:
     return data
 
 
+def speaks_for_packs(data: Mapping[str, Any]) -> bool:
+    """Whether all that is read is the bank, at the one address that an entry then has."""
+    return all(poll.scope is Scope.BANK for poll in POLLED[data[CONF_PROTOCOL]].polls)
+
+
 def unique_id(data: Mapping[str, Any]) -> str | None:
     """What identifies the battery behind a link: its first pack's serial number, when it can be trusted."""
     return next((record.identifier for record in records_in(data)), None)
-
-
-def is_another_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
-    """Whether what was found cannot be what is known, both as entry data.
-
-    Serial numbers decide where both sides have any; else there must be an address that both have. Where nothing is
-    known, anything will do.
-    """
-    remembered = records_in(known)
-    ours, theirs = serials(remembered), serials(records_in(found))
-    if ours and theirs:
-        return not ours & theirs
-    return bool(remembered) and not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES])
-
-
-def merged(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What was known of the same battery, on the link where it was found now.
-
-    Who is who was decided when each pack was first seen, so records that exist stay as they are, but for their place.
-    """
-    packs = _placed(known.get(CONF_PACKS, {}), found[CONF_PACKS])
-    return {
-        **found,
-        CONF_ADDRESSES: sorted({*found[CONF_ADDRESSES], *(int(address) for address in packs)}),
-        CONF_PACKS: packs,
-        **({CONF_BANK: known[CONF_BANK]} if CONF_BANK in known else {}),
-    }
-
-
-def _placed(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Records of packs by address: each where its serial number answers now, the others where they were."""
-    packs = dict(known)
-    homes = {address: record["identifier"] for address, record in found.items() if record.get("identifier")}
-    for address, identifier in homes.items():
-        old = next((place for place, record in packs.items() if record.get("identifier") == identifier), None)
-        if old is not None and old != address:
-            record = packs.pop(old)
-            if address in packs:
-                packs[old] = packs[address]  # the two may have changed places
-            packs[address] = record
-    for address, record in found.items():
-        its_own = packs.get(address, {}).get("identifier")
-        # a pack that gives another serial number than the one that is known here has taken its place
-        if address not in packs or (its_own and homes.get(address, its_own) != its_own):
-            packs[address] = record
-    return packs
 
 
 def models_for(data: Mapping[str, Any]) -> dict[str, str]:

@@ -8,7 +8,10 @@ from dataclasses import dataclass, fields, replace
 import re
 from typing import Any, Self
 
+from homeassistant.const import CONF_PROTOCOL
+
 from .bms.model import BatteryState, Identity
+from .const import CONF_MOVED
 
 # Filled with one character, or counting up: what a factory writes when nobody wrote anything.
 _FILLERS = ("0123456789" * 4, "1234567890" * 4)
@@ -35,11 +38,18 @@ def trusted_serial(serial: str | None, taken: Collection[str]) -> str | None:
     return serial
 
 
+def new_place(data: Mapping[str, Any], address: int) -> str | None:
+    """The `Record.place` of a pack without an identifier that is new to an entry with these data."""
+    return f"{data[CONF_PROTOCOL]}_{address}" if data.get(CONF_MOVED) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What is remembered of one pack, or of the bank."""
 
     identifier: str | None = None  # the serial number, when it is trusted; None: entry and address identify the pack
+    # What is said instead of the address of a pack without an identifier, where that may have meant another pack before
+    place: str | None = None
     serial: str | None = None  # as reported, trusted or not
     manufacturer: str | None = None
     model: str | None = None
@@ -64,7 +74,7 @@ class Record:
 
     def identity(self, entry_id: str, address: int) -> str:
         """What device and entities are known by in the registries."""
-        return self.identifier or f"{entry_id}_{address}"
+        return self.identifier or f"{entry_id}_{self.place or address}"
 
     def learned(self, state: BatteryState | None, identity: Identity | None) -> Self:
         """The record, extended by what a report says; the identifier never changes."""

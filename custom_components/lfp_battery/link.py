@@ -22,8 +22,8 @@ from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import POLLED
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
-from .findings import unique_id
-from .identity import Record, could_be_serial, trusted_serial
+from .findings import identifiers, speaks_for_packs, unique_id
+from .identity import Record, could_be_serial, new_place, trusted_serial
 from .issues import async_renew_duplicate, async_renew_other_master
 from .settings import Settings
 
@@ -314,14 +314,16 @@ class LfpLink:
     def _new_pack(self, address: int, serial: str | None) -> LfpPackCoordinator:
         """A pack that was never seen here; decides what identifies it."""
         others = {
-            record.get("identifier")
+            identifier
             for entry in self._hass.config_entries.async_entries(DOMAIN)
             if entry is not self._entry
-            for record in entry.data.get(CONF_PACKS, {}).values()
+            for identifier in identifiers(entry.data)
         }
         taken = {known for known in self._serials_but(address) | others if known is not None}
         self._unsaved = True
-        pack = self._make_pack(address, Record(identifier=trusted_serial(serial, taken)))
+        identifier = trusted_serial(serial, taken)
+        place = None if identifier is not None else new_place(self._entry.data, address)
+        pack = self._make_pack(address, Record(identifier=identifier, place=place))
         self._register(pack)
         self._update_skipped()  # the registry remembers what somebody disabled
         return pack
@@ -384,7 +386,7 @@ class LfpLink:
         }
         if self.bank.record != Record():
             data[CONF_BANK] = self.bank.record.as_mapping()
-        if records:
+        if records and not speaks_for_packs(data):
             data[CONF_ADDRESSES] = sorted(records)
         async_keep(self._hass, self._entry, data)
 

@@ -165,6 +165,7 @@ class PolledProtocol(Codec):
     # Sent in turn until one of them gets an answer, before the first question on a line and after an unanswered one.
     rouse: ClassVar[tuple[bytes, ...]] = ()
     wake: ClassVar[Wake | None] = None
+    serial_room: ClassVar[int | None] = None  # characters of a serial number that an answer has room for; None: all
     experimental: ClassVar[bool] = False  # never seen on hardware: an owner is told so
 
     def configured(self, *, packs: int | None, capacity: float | None) -> PolledProtocol:

@@ -111,11 +111,14 @@ _UNNAMED: Final = {
 # What the words of a status block can hold (section 13; a little wider, a pack in trouble is still a pack)
 _SENSE: Final = {_SOC: range(128), _VOLTAGE: range(400, 7001), _TEMPERATURE: range(-60, 128)}
 
+_SERIAL_WORDS: Final = 4  # of two characters each: what they hold of a longer serial number is its beginning
+
 
 class Growatt(ModbusProtocol):
     """The register map, without knowledge of how many packs there are."""
 
     name = "growatt-rs485"
+    serial_room = 2 * _SERIAL_WORDS
     polls = (
         Poll(
             name="status",
@@ -306,6 +309,6 @@ def _read_identification(registers: Registers, identity: dict[str, object], info
     """The block at 0x0001; EG4-LL leaves all of it 0."""
     if firmware := registers.u16(0x0001):
         info["mcu_firmware"] = f"{firmware >> 8}.{firmware & 0xFF}"
-    if serial := registers.text(0x0009, 4):
+    if serial := registers.text(0x0009, _SERIAL_WORDS):
         identity["serial"] = serial
     info |= {name: word for register, name in _IDENTIFICATION.items() if (word := registers.u16(register))}

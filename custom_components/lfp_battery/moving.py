@@ -1,0 +1,161 @@
+"""What of an entry goes with its battery to another port or protocol: whether it is the same one, and who is who there.
+
+Pure: both sides are entry data. An address tells packs apart within one protocol only; where the protocol changes, serial
+numbers do, and after them the place that an owner counts.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from enum import Enum
+from typing import Any
+
+from homeassistant.const import CONF_PROTOCOL
+
+from .bms.protocols import POLLED
+from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_PACKS
+from .findings import records_in, serials, speaks_for_packs
+from .identity import Record, could_be_serial, new_place
+
+_DESCRIPTION = ("serial", "manufacturer", "model", "firmware", "hardware", "cells")
+
+
+class Same(Enum):
+    """Whether two sets of entry data are about one battery."""
+
+    YES = "yes"
+    NO = "no"
+    UNPROVEN = "unproven"  # nothing speaks for it or against it
+
+
+def changes_protocol(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether addresses mean something else than they did."""
+    return bool(known[CONF_PROTOCOL] != found[CONF_PROTOCOL])
+
+
+def share_a_serial(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether both give the same serial number, as far as the protocol with less room for it can tell."""
+    room = min(
+        (room for data in (one, other) if (room := POLLED[data[CONF_PROTOCOL]].serial_room) is not None), default=None
+    )
+    ours, theirs = ({serial[:room] for serial in serials(records_in(data))} for data in (one, other))
+    return any(could_be_serial(serial) for serial in ours & theirs)
+
+
+def same_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> Same:
+    """Whether what was found can be what is known.
+
+    Serial numbers decide where both sides have any; else, within one protocol, an address that both have. Where nothing
+    is known, anything will do.
+    """
+    remembered = records_in(known)
+    if not remembered or share_a_serial(known, found):
+        return Same.YES
+    if serials(remembered) and serials(records_in(found)):
+        return Same.NO
+    if changes_protocol(known, found) or not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES]):
+        return Same.UNPROVEN
+    return Same.YES
+
+
+def merged(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The entry's data with what was known of the same battery, on the link where it was found now."""
+    data = {key: value for key, value in {**known, **found}.items() if key != CONF_BANK}
+    bank = found.get(CONF_BANK)
+    if changes_protocol(known, found):
+        data[CONF_MOVED] = True
+        packs = {} if speaks_for_packs(found) else _carried(known, found)
+    else:
+        # who is who was decided when each was first seen: what exists stays as it is, but for its place
+        packs = _placed(known.get(CONF_PACKS, {}), found[CONF_PACKS])
+        bank = known.get(CONF_BANK, bank)
+    data[CONF_PACKS] = packs
+    if bank is not None:
+        data[CONF_BANK] = bank
+    if not speaks_for_packs(found):
+        data[CONF_ADDRESSES] = sorted({*found[CONF_ADDRESSES], *map(int, packs)})
+    elif CONF_BANK not in found and not changes_protocol(known, found):
+        data[CONF_ADDRESSES] = known[CONF_ADDRESSES]  # not heard this time
+    return data
+
+
+def left_behind(known: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """Numbers of known packs that have no successor in the new data, in words."""
+    kept = {record.identity("", address) for address, record in _packs_of(data)}
+    protocol = POLLED[known[CONF_PROTOCOL]]
+    gone = [address for address, record in _packs_of(known) if record.identity("", address) not in kept]
+    return ", ".join(protocol.pack_number(address) for address in gone)
+
+
+def _packs_of(data: Mapping[str, Any]) -> Iterator[tuple[int, Record]]:
+    records = {int(address): Record.from_mapping(record) for address, record in data.get(CONF_PACKS, {}).items()}
+    yield from sorted(records.items(), key=lambda item: item[0])
+
+
+def _placed(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Records of packs by address: each where its serial number answers now, the others where they were."""
+    packs = dict(known)
+    homes = {address: record["identifier"] for address, record in found.items() if record.get("identifier")}
+    for address, identifier in homes.items():
+        old = next((place for place, record in packs.items() if record.get("identifier") == identifier), None)
+        if old is not None and old != address:
+            record = packs.pop(old)
+            if address in packs:
+                packs[old] = packs[address]  # the two may have changed places
+            packs[address] = record
+    for address, record in found.items():
+        its_own = packs.get(address, {}).get("identifier")
+        # a pack that gives another serial number than the one that is known here has taken its place
+        if address not in packs or (its_own and homes.get(address, its_own) != its_own):
+            packs[address] = record
+    return packs
+
+
+def _carried(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Records by their address in another protocol; those whose place there is not known begin anew.
+
+    Each goes where its serial number is. As long as those kept the numbers that an owner counts, so do the others, but
+    not to a pack that gives another serial number.
+    """
+    new_protocol = POLLED[found[CONF_PROTOCOL]]
+    new, old = dict(_packs_of(found)), dict(_packs_of(known))
+    names = _trusted(new)
+    numbers = {address: POLLED[known[CONF_PROTOCOL]].pack_number(address) for address in old}
+    homes = {
+        old_place: new_place
+        for old_place, record in old.items()
+        for new_place, name in names.items()
+        if record.identifier == name
+    }
+    if all(numbers[was] == new_protocol.pack_number(place) for was, place in homes.items()):
+        places = {new_protocol.pack_number(place): place for group in new_protocol.address_groups for place in group}
+        for address, record in old.items():
+            place = places.get(numbers[address])
+            if address in homes or place is None or place in homes.values():
+                continue
+            if record.identifier is None or names.get(place, record.identifier) == record.identifier:
+                homes[address] = place
+    packs = {place: _anew(record, found, place) for place, record in new.items()}
+    packs |= {place: _continued(old[address], address, new.get(place)) for address, place in homes.items()}
+    return {str(place): record.as_mapping() for place, record in sorted(packs.items())}
+
+
+def _trusted(packs: Mapping[int, Record]) -> dict[int, str]:
+    """Serial numbers that packs say now and no two of them share."""
+    said = {address: record.serial for address, record in packs.items() if record.serial is not None}
+    names = list(said.values())
+    return {address: serial for address, serial in said.items() if names.count(serial) == 1 and could_be_serial(serial)}
+
+
+def _anew(record: Record, data: Mapping[str, Any], address: int) -> Record:
+    """A pack that was not known before; by its address alone it must not be taken for another of the old protocol."""
+    if record.identifier is not None:
+        return record
+    return replace(record, place=new_place({**data, CONF_MOVED: True}, address))
+
+
+def _continued(old: Record, address: int, found: Record | None) -> Record:
+    """A known pack in another protocol: still who it was, but what it reports is learned anew."""
+    now = found or Record()
+    said = {name: getattr(old, name) for name in _DESCRIPTION if getattr(now, name) is None}
+    place = None if old.identifier is not None else old.place or str(address)
+    return replace(now, identifier=old.identifier, place=place, **said)
