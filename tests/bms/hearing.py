@@ -104,7 +104,11 @@ SCENES: tuple[Scene, ...] = (
             habit=habit,
             speaker=_modbus(lambda dialect=dialect: PaceMap(dialect)),  # type: ignore[misc]
         )
-        for habit, dialect in (("whole", PaceDialect.DOCUMENTED), ("halves", PaceDialect.NARROW))
+        for habit, dialect in (
+            ("whole", PaceDialect.DOCUMENTED),
+            ("halves", PaceDialect.NARROW),
+            ("newer layout", PaceDialect.V2),
+        )
     ),
     Scene(protocol="eg4ll-zt-native", habit="whole", speaker=_modbus(lambda: ZtMap(ZtDialect.EG4LL))),
 )

@@ -223,6 +223,32 @@ def test_a_pack_is_recognised(words: list[int]) -> None:
     assert CODEC.recognises(question(1, 0, len(words)), answer(1, words))
 
 
+PROBES_V2 = [*[0] * 9, 3, 187, 0xFFFB, ABSENT, *[0] * 7, 213]
+
+
+@pytest.mark.parametrize(("first", "words"), [(37, PROBES_V2), (46, PROBES_V2[9:]), (170, [*[0x4142] * 30, *[0] * 5])])
+def test_blocks_of_the_newer_layout_are_recognised(first: int, words: list[int]) -> None:
+    """Its probes and its texts, where V1.3 has nothing."""
+    asked, frame = question(1, first, len(words)), answer(1, words)
+    assert [name for name, protocol in POLLED.items() if protocol.recognises(asked, frame)] == [NAME]
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (37, [0] * 21),
+        (37, [6, 2982, 2985, 2981, 2988, 2979, 3021, 0, 0, 0, 0]),  # probes of Voltronic's
+        (37, [5500, 10000, *[0] * 7, 4, 235, 240, 245, 250, *[0] * 7]),
+        (46, [4, 9000, 240, 245, 250, *[0] * 6, 260]),
+        (150, [0x4142] * 30),
+        (170, [0x4142] * 20),
+    ],
+)
+def test_what_may_be_of_anybody_is_not_recognised(first: int, words: list[int]) -> None:
+    """Behind the status, blocks have to be this map's without doubt."""
+    assert not CODEC.recognises(question(1, first, len(words)), answer(1, words))
+
+
 @pytest.mark.parametrize(
     ("first", "words"),
     [

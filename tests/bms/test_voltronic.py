@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from custom_components.lfp_battery.bms.decoding import answer as decode_line
+from custom_components.lfp_battery.bms.discovery.following import Follower
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, BankState, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
@@ -341,6 +342,53 @@ def test_no_other_map_takes_these_answers_for_its_own(name: str) -> None:
     for dialect in (Dialect.WORDS16, Dialect.STANDARD):
         for first, words in BLOCKS.items():
             assert not POLLED[name].recognises(question(1, first, len(words)), _frame(dialect, words))
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        (37, [*[0] * 9, 4, 235, 240, 245, 250, *[0] * 6, 260]),  # probes of PACE's newer layout
+        (46, [4, 235, 240, 245, 250, *[0] * 6, 260]),
+        (150, [0x4142] * 30),
+        (170, [0x4142] * 35),
+        (0x20, [0x62, 5296, 1200, 25, 55, 5500, 10000, 0, 0, 5000, 5600, 99]),  # an imbalanced bank of CVTE's
+        (0x2C, [12, 0, 3426, 16, 3276, 1, 150, 25, 1, 22, 3]),
+        (0x30, [3276, 1, 150, 25]),
+        (0x01, [*[0] * 15, 16, 3300, *[0] * 18]),  # a date of Growatt's
+        (0x70, [*[560, 440] * 8]),  # beyond the last register
+    ],
+)
+def test_blocks_of_other_maps_are_not_taken_for_this_one(first: int, words: list[int]) -> None:
+    """A count of probes and a temperature of theirs would make 25.0 V and a charge of 4 %."""
+    assert not CODEC.recognises(question(1, first, len(words)), _frame(Dialect.STANDARD, words))
+
+
+@pytest.mark.parametrize(("first", "words"), [(0x30, [0, 123, 532, 76]), (0x31, [0, 532, 76]), (0x32, [532, 76])])
+def test_a_short_summary_is_recognised(first: int, words: list[int]) -> None:
+    """As a probe or an inverter may ask for it."""
+    assert CODEC.recognises(question(1, first, len(words)), _frame(Dialect.STANDARD, words))
+
+
+def test_an_imbalanced_bank_of_another_map_is_not_read_as_this_one() -> None:
+    """The scan names the map that it is, at any difference between the cells; where two fit alike, none."""
+    for difference in (50, 100, 150, 400, 650):
+        found = _overheard(
+            {
+                0x20: [0x62, 5296, 1200, 25, 55, 5500, 10000, 0, 0, 5000, 5600, 99],
+                0x2C: [12, 0, 3326 + difference, 16, 3326, 1, difference, 25, 1, 22, 3],
+            }
+        )
+        assert found["protocol"] == "cvte-rs485"
+    assert "bank" not in _overheard({0x15: [55, 5296, 1200, 25], 0x30: [0, 120, 532, 76]})
+
+
+def _overheard(blocks: dict[int, list[int]]) -> dict[str, Any]:
+    follower = Follower(POLLED.values())
+    for turn in range(2):
+        for place, (first, words) in enumerate(blocks.items()):
+            follower.hear(question(1, first, len(words)), turn + place / 10)
+            follower.hear(_frame(Dialect.STANDARD, words), turn + place / 10 + 0.05)
+    return follower.verdict([])
 
 
 # --- with a client ---------------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ HABITS: Final[dict[str, dict[str, Callable[[Iterable[int]], Habit]]]] = {
     "pace-modbus-1.3": {
         "whole": _blocks((0, 37), start=[(150, 30)]),
         "halves": _blocks((0, 13), (15, 22)),
+        "newer layout": _blocks((0, 37), (37, 21), start=[(150, 30), (170, 35)]),
     },
     "eg4ll-zt-native": {"whole": _blocks((0, 39), start=[(105, 23)])},
 }

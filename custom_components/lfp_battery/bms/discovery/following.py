@@ -25,10 +25,10 @@ class _Reading:
     identities: dict[int, Identity] = field(default_factory=dict)
 
     @property
-    def fits(self) -> tuple[int, bool, bool]:
-        """How well: pairs, then whether packs speak as packs, then whether it was ever seen on hardware."""
+    def fits(self) -> tuple[int, bool]:
+        """How well: pairs, then whether packs speak as packs."""
         scope = next(poll.scope for poll in self.protocol.polls if poll.essential)
-        return self.pairs, bool(self.packs if scope is Scope.PACK else self.bank), not self.protocol.experimental
+        return self.pairs, bool(self.packs if scope is Scope.PACK else self.bank)
 
 
 class Follower:
@@ -73,8 +73,9 @@ class Follower:
         return bool(self._answered)
 
     def _best(self) -> _Reading | None:
-        told = [reading for reading in self._readings if reading.pairs]
-        return max(told, key=lambda reading: reading.fits) if told else None
+        """The one that fits best; two that fit alike tell nothing."""
+        told = sorted((reading for reading in self._readings if reading.pairs), key=lambda reading: reading.fits)
+        return told[-1] if told and (len(told) == 1 or told[-1].fits > told[-2].fits) else None
 
     def verdict(self, questions: Iterable[bytes]) -> dict[str, Any]:
         """Fields of the report; `questions` decide where no answer was heard, if only one protocol has them."""

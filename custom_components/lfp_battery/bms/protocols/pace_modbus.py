@@ -37,6 +37,7 @@ _CELL_MV: Final = range(1500, 4501)
 _CELLS_V2, _MOST_CELLS_V2 = 16, 32
 _PROBE_COUNT_V2, _PROBES_V2, _MOST_PROBES_V2 = 46, 47, 8
 _MOSFET_V2: Final = Field(57, "mosfet_temperature", 10, signed=True, absent=_NO_PROBE)
+_TEXTS_V2: Final = (170, 180, 190)  # software, serial number, model
 _LIKELY_CELSIUS: Final = range(-400, 1201)  # 0.1 degC
 
 # The 2018 edition counts what was discharged in 10 mAh and in Wh; the mean voltage between the two shows it to be so.
@@ -247,9 +248,11 @@ class PaceModbus(ModbusProtocol):
     @override
     def recognises(self, request: bytes, frame: bytes) -> bool:
         """See `Codec`. ZT's map has voltage and current the other way round, then a cell where this one has the SOC."""
-        if not Codec.recognises(self, request, frame) or request[2:4] != b"\x00\x00":
+        if not Codec.recognises(self, request, frame):
             return False
-        words = self.words(request[4] << 8 | request[5], frame) or ()
+        first, words = request[2] << 8 | request[3], self.words(request[4] << 8 | request[5], frame) or ()
+        if first:
+            return _is_block_of_v2(Registers(dict(enumerate(words, first))))
         if len(words) <= _SOC or words[_VOLTAGE] not in range(1000, 6501):
             return False
         if words[_SOC] > 100 and not _in_high_byte(*words[_SOC : _SOH + 1]):
@@ -291,6 +294,18 @@ class PaceModbus(ModbusProtocol):
             identities={} if identity == Identity() else {unit: identity},
             info=info,
         )
+
+
+def _is_block_of_v2(registers: Registers) -> bool:
+    """Whether a block behind the status can only be the newer layout's: its probes, or its three texts."""
+    if all(registers.text(first, 10) is not None for first in _TEXTS_V2) and not registers.has(_TEXTS_V2[0] - 1):
+        return True
+    count, before = registers.u16(_PROBE_COUNT_V2), registers.block(37, _PROBE_COUNT_V2 - 37)
+    if count is None or not 0 < count <= _MOST_PROBES_V2 or registers.has(36):
+        return False
+    probes = [registers.s16(_PROBES_V2 + place) for place in range(count)]
+    likely = all(raw is not None and (raw in _LIKELY_CELSIUS or raw in _NO_PROBE) for raw in probes) and any(probes)
+    return likely and registers.has(57) and all(not word or word in _CELL_MV for word in before or ())
 
 
 def _in_high_byte(soc: int, soh: int = 0) -> bool:

@@ -54,6 +54,9 @@ _REFUSALS: Final = {
 }
 _LAST_UNIT: Final = 16
 
+# Where blocks begin that are read of this map: at the same registers, others have cells, temperatures and numbers.
+_BEGINNINGS: Final = frozenset({_CELL_COUNT, _CHARGING, _DISCHARGING, _VOLTAGE, _SOC, _CHARGE_VOLTAGE})
+
 
 def _refused(code: int, count: int) -> RefusedError:
     """The refusal of a question for so many registers."""
@@ -232,6 +235,7 @@ class Voltronic(ModbusProtocol):
         Probe(name="voltage and SOC", address=1, request=read_request(1, _VOLTAGE, 2)),
     )
     # In the form that is Modbus.
+    area: ClassVar[range] = range(0x01, 0x78)
     signatures = (
         {_VOLTAGE: range(100, 651), _SOC: range(101)},
         *({_CELL_COUNT: range(4, 21), _CELLS: range(2 * scale, 4 * scale)} for _, scale in _CELL_SCALES),
@@ -300,7 +304,7 @@ class Voltronic(ModbusProtocol):
             return False
         count = request[4] << 8 | request[5]
         if len(frame) == 5 + 2 * count:
-            return super().recognises(request, frame)
+            return _begins_here(request, frame) and super().recognises(request, frame)
         if count > 1:
             return True
         known = {_CELL_COUNT: range(4, 21), _VOLTAGE: range(100, 651), _SOC: range(1, 101)}
@@ -339,6 +343,12 @@ class Voltronic(ModbusProtocol):
             identities={} if identity == Identity() else {unit: identity},
             info=info,
         )
+
+
+def _begins_here(request: bytes, frame: bytes) -> bool:
+    """Whether a block in the form that is Modbus begins as one of this map; no bank is charged and discharged at once."""
+    first = request[2] << 8 | request[3]
+    return first in _BEGINNINGS and (first != _CHARGING or frame[3:5] == b"\0\0" or frame[5:7] == b"\0\0")
 
 
 def _is_refusal(request: bytes, frame: bytes) -> bool:
