@@ -111,3 +111,36 @@ def test_an_endless_line_takes_no_time(words: str, line: str) -> None:
     head = f"{words}\n\r@\r\nPower  1\r\n"
     check(DECODERS["console-pytes"], f"{words}\r".encode(), f"{head}{line}{END}PYTES>".encode("latin-1"))
     assert process_time() - start < 2.0
+
+
+@pytest.mark.parametrize("before", [b"", b"somebody speaks\r", b"pwr\n\r@\r"])
+@pytest.mark.parametrize("byte", [b" ", b"\0", b"\r", b"x"])
+@pytest.mark.parametrize("request_", [b"pwr\r", b"\r", None])
+def test_a_flood_of_single_bytes_takes_no_time(request_: bytes | None, byte: bytes, before: bytes) -> None:
+    """65 kB of what a line picks up while nobody speaks; with the square of that it took 20 s."""
+    splitter = DECODERS["console-pytes"].splitter(request_)
+    splitter.feed(before)
+    start = process_time()
+    for _ in range(65_000):
+        assert splitter.feed(byte) == []
+        assert splitter.noise >= 0
+        assert splitter.pending in (None, 1)
+    assert process_time() - start < 2.0
+    row = OWN["own-v5-pwr"]
+    frames = splitter.feed(b"\r" + row["response"].encode("latin-1"))
+    assert frames[-1].endswith(b"PYTES>")
+
+
+def test_blanks_before_an_answer_are_not_kept() -> None:
+    """Nor is the line in which nobody speaks: a frame is the same whatever came before it, and however."""
+    row = OWN["own-v5-pwr"]
+    response = row["response"].encode("latin-1")
+    (frame,) = DECODERS["console-pytes"].splitter(row["request"].encode()).feed(response)
+    for before in (b" ", b"\0\0\xff", b"\r\n \t", b" \r\n\xff\xff"):
+        for size in (1, 2, 1000):
+            splitter = DECODERS["console-pytes"].splitter(row["request"].encode())
+            frames: list[bytes] = []
+            for at in range(0, len(before + response), size):
+                frames += splitter.feed((before + response)[at : at + size])
+            assert frames == [frame]
+            assert splitter.noise == 0

@@ -57,8 +57,9 @@ PYLON_DEBUG: Final = "pylon_debug"  # after somebody's login
 
 _BLANKS: Final = " \t\0\xff"  # the last two are what a line picks up while nobody speaks
 _PROMPT: Final = re.compile(rf"[{_BLANKS}]*((?:{PYTES}|{PYLON_DEBUG}|{PYLON})>)")
-_PROMPT_BYTES: Final = re.compile(_PROMPT.pattern.encode("latin-1"))
+_NO_BLANK: Final = re.compile(rf"[^{_BLANKS}]".encode("latin-1"))
 _PROMPTS: Final = tuple(f"{name}>".encode() for name in (PYTES, PYLON_DEBUG, PYLON))
+_LONGEST_PROMPT: Final = max(map(len, _PROMPTS))
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _LINE_ENDS: Final = re.compile(r"[\r\n]+")
 _START: Final = "@"
@@ -91,39 +92,50 @@ class AnswerSplitter:
     A frame begins with the echo and ends with the prompt after the end mark. After a key alone, every prompt is one.
     """
 
-    __slots__ = ("_at", "_buffer", "_ended", "_noise", "_previous", "_searched", "_start", "_words")
+    __slots__ = ("_at", "_buffer", "_ended", "_heard", "_noise", "_previous", "_searched", "_start", "_text", "_words")
 
     def __init__(self, request: bytes | None = None) -> None:
         """Wait for the answer to `request`."""
         self._words = None if request is None else words_of(request)
         self._buffer = bytearray()
         self._noise = 0
+        self._heard = 0  # bytes in the buffer that are no fillers
         self._forget()
 
     def _forget(self) -> None:
         """Begin anew with what is in the buffer."""
         self._at = 0  # where the line under way begins
+        self._text = 0  # ... and the text in it: nothing but blanks before this
         self._searched = 0  # no line end before this
         self._start: int | None = None  # of the frame under way
         self._previous: int | None = None  # where the last line began that said anything
         self._ended = False  # the end mark was seen
 
     def feed(self, data: bytes) -> list[bytes]:
-        """See `Splitter`. What never gets its end mark never becomes a frame."""
+        """See `Splitter`. What never gets its end mark never becomes a frame.
+
+        Single bytes come by the ten thousand: what was looked at once is not looked at again for each that follows.
+        """
         buffer = self._buffer
         buffer += data
+        self._heard += _telling(data)
         frames: list[bytes] = []
         while True:
-            if (prompt := _PROMPT_BYTES.match(buffer, self._at)) is not None:
-                frames += self._prompted(*prompt.span(1))
+            text = _NO_BLANK.search(buffer, self._text)
+            self._text = len(buffer) if text is None else text.start()
+            prompt = next((prompt for prompt in _PROMPTS if buffer.startswith(prompt, self._text)), None)
+            if prompt is not None:
+                frames += self._prompted(self._text, self._text + len(prompt))
             elif (end := _LINE_END.search(buffer, self._searched)) is not None:
                 self._take_line(end.start())
-                self._at = self._searched = end.end()
+                self._at = self._text = self._searched = end.end()
             else:
                 break
-        self._searched = len(buffer)
+        if self._start is None and self._previous is None:
+            self._drop(self._text)  # nothing of it can be of a frame
         if len(buffer) > _LIMIT:
             self._drop(len(buffer))
+        self._searched = len(buffer)
         return frames
 
     def _take_line(self, end: int) -> None:
@@ -134,11 +146,11 @@ class AnswerSplitter:
         if self._start is not None:
             self._ended |= line == _END
         elif self._words is not None and echoes(line, self._words):
-            self._start = self._at
+            self._start = self._text
         elif line == _START:
-            self._start = self._at if self._previous is None else self._previous
+            self._start = self._text if self._previous is None else self._previous
         else:
-            self._previous = self._at
+            self._previous = self._text
 
     def _prompted(self, start: int, end: int) -> list[bytes]:
         """Look at a prompt: the end of a frame, a frame by itself, or what an echo stands behind."""
@@ -149,11 +161,14 @@ class AnswerSplitter:
         self._drop(begin)
         frame = bytes(self._buffer[: end - begin])
         del self._buffer[: end - begin]
+        self._heard -= _telling(frame)
         return [frame] if is_frame else []
 
     def _drop(self, count: int) -> None:
         """Give up so many bytes from the front."""
-        self._noise += _telling(self._buffer[:count])
+        telling = _telling(self._buffer[:count])
+        self._noise += telling
+        self._heard -= telling
         del self._buffer[:count]
         self._forget()
 
@@ -161,14 +176,14 @@ class AnswerSplitter:
     def pending(self) -> int | None:
         """See `Splitter`; how much is missing is never known."""
         if self._words == "":
-            line = bytes(self._buffer[self._at :]).lstrip(_FILLERS)
+            line = self._buffer[self._text : self._text + _LONGEST_PROMPT]
             return 1 if line and any(prompt.startswith(line) for prompt in _PROMPTS) else None
         return None if self._start is None else 1
 
     @property
     def noise(self) -> int:
         """See `Splitter`."""
-        return self._noise + (_telling(self._buffer) if self.pending is None else 0)
+        return self._noise + (self._heard if self.pending is None else 0)
 
 
 def _telling(data: bytes | bytearray) -> int:
