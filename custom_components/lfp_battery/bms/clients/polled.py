@@ -339,12 +339,10 @@ class PolledClient:
 
     async def _poll_pack(self, pack: Unit[PackState]) -> bool:
         """Poll one pack and tell the listener; whether it answered."""
-        known = (pack.online, pack.doubts.conflict)
+        known = _heard(pack)
         if (answered := await self._poll(pack, lambda decoded: decoded.packs.get(pack.address))) is None:
             return False
-        if self._packs.get(pack.address) is pack and (
-            answered or pack.online or known != (False, pack.doubts.conflict)
-        ):
+        if self._packs.get(pack.address) is pack and (answered or _is_news(pack, known)):
             self._listener.pack_polled(pack.report())
         return answered
 
@@ -355,10 +353,10 @@ class PolledClient:
     async def _poll_bank(self) -> None:
         bank = self._bank
         assert bank is not None
-        known = (bank.online, bank.doubts.conflict)
+        known = _heard(bank)
         if (answered := await self._poll(bank, lambda decoded: decoded.bank)) is None:
             return
-        if answered or bank.online or known != (False, bank.doubts.conflict):
+        if answered or _is_news(bank, known):
             self._listener.bank_polled(bank.report())
 
     async def _poll[StateT: BatteryState](
@@ -441,3 +439,14 @@ class PolledClient:
         if await self._poll(pack, lambda decoded: decoded.packs.get(address)) and address not in self._packs:
             self._add(pack)
             self._listener.pack_polled(pack.report())
+
+
+def _heard(unit: Unit[Any]) -> tuple[bool, int]:
+    """Whether a unit is there, and how often what came of its questions could not be read."""
+    counters = unit.counters
+    return unit.online, counters.asked - counters.answered - counters.silent
+
+
+def _is_news(unit: Unit[Any], before: tuple[bool, int]) -> bool:
+    """Whether a reading that brought no answer is told: not when a unit that is not there stays silent."""
+    return unit.online or unit.doubts.conflict or before != _heard(unit)
