@@ -354,6 +354,9 @@ def test_no_other_map_takes_these_answers_for_its_own(name: str) -> None:
         (0x20, [0x62, 5296, 1200, 25, 55, 5500, 10000, 0, 0, 5000, 5600, 99]),  # an imbalanced bank of CVTE's
         (0x2C, [12, 0, 3426, 16, 3276, 1, 150, 25, 1, 22, 3]),
         (0x30, [3276, 1, 150, 25]),
+        (0x31, [0, 150, 25, 22]),
+        (0x10, [3310, *[0] * 33, 150, 25, *[0] * 5]),
+        (0x10, [12, 2500, 23040, 0x62, 0, 55, 5296]),  # ... and a gauge before it
         (0x01, [*[0] * 15, 16, 3300, *[0] * 18]),  # a date of Growatt's
         (0x70, [*[560, 440] * 8]),  # beyond the last register
     ],
@@ -363,7 +366,7 @@ def test_blocks_of_other_maps_are_not_taken_for_this_one(first: int, words: list
     assert not CODEC.recognises(question(1, first, len(words)), _frame(Dialect.STANDARD, words))
 
 
-@pytest.mark.parametrize(("first", "words"), [(0x30, [0, 123, 532, 76]), (0x31, [0, 532, 76]), (0x32, [532, 76])])
+@pytest.mark.parametrize(("first", "words"), [(0x30, [0, 123, 532, 76]), (0x32, [532, 76])])
 def test_a_short_summary_is_recognised(first: int, words: list[int]) -> None:
     """As a probe or an inverter may ask for it."""
     assert CODEC.recognises(question(1, first, len(words)), _frame(Dialect.STANDARD, words))

@@ -54,8 +54,9 @@ _REFUSALS: Final = {
 }
 _LAST_UNIT: Final = 16
 
+_COUNTS: Final = range(4, 21)  # cells
 # Where blocks begin that are read of this map: at the same registers, others have cells, temperatures and numbers.
-_BEGINNINGS: Final = frozenset({_CELL_COUNT, _CHARGING, _DISCHARGING, _VOLTAGE, _SOC, _CHARGE_VOLTAGE})
+_BEGINNINGS: Final = frozenset({_CHARGING, _VOLTAGE, _SOC, _CHARGE_VOLTAGE})
 
 
 def _refused(code: int, count: int) -> RefusedError:
@@ -238,7 +239,10 @@ class Voltronic(ModbusProtocol):
     area: ClassVar[range] = range(0x01, 0x78)
     signatures = (
         {_VOLTAGE: range(100, 651), _SOC: range(101)},
-        *({_CELL_COUNT: range(4, 21), _CELLS: range(2 * scale, 4 * scale)} for _, scale in _CELL_SCALES),
+        *(
+            {_CELL_COUNT: _COUNTS, _CELLS: cell, _CELLS + 1: cell, _CELLS + 2: cell}
+            for cell in (range(20, 40), range(200, 400), range(2000, 4000))
+        ),
         {_CHARGE_VOLTAGE: range(100, 651), _DISCHARGE_VOLTAGE: range(80, 601)},
     )
 
@@ -307,7 +311,7 @@ class Voltronic(ModbusProtocol):
             return _begins_here(request, frame) and super().recognises(request, frame)
         if count > 1:
             return True
-        known = {_CELL_COUNT: range(4, 21), _VOLTAGE: range(100, 651), _SOC: range(1, 101)}
+        known = {_CELL_COUNT: _COUNTS, _VOLTAGE: range(100, 651), _SOC: range(1, 101)}
         words = self.words(count, frame)
         return words is not None and words[0] in known.get(request[2] << 8 | request[3], ())
 
@@ -348,6 +352,8 @@ class Voltronic(ModbusProtocol):
 def _begins_here(request: bytes, frame: bytes) -> bool:
     """Whether a block in the form that is Modbus begins as one of this map; no bank is charged and discharged at once."""
     first = request[2] << 8 | request[3]
+    if first == _CELL_COUNT:
+        return int.from_bytes(frame[3:5]) in _COUNTS
     return first in _BEGINNINGS and (first != _CHARGING or frame[3:5] == b"\0\0" or frame[5:7] == b"\0\0")
 
 
