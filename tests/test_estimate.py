@@ -22,6 +22,17 @@ def test_stored_energy_of_a_bank_is_that_of_all_its_packs() -> None:
     assert stored_energy(worn, 16, rating) == pytest.approx(0.75 * 4.6)
 
 
+def test_stored_energy_counts_packs_where_it_is_known_how_many_there_are() -> None:
+    """Four packs that lost an eighth of their capacity would else be taken for three."""
+    rating = Rating(voltage=51.2, usable_energy=4.6, capacity=100.0)
+    aged = BatteryState(remaining_capacity=174.0, full_capacity=348.0)
+    assert stored_energy(aged, 16, rating) == pytest.approx(0.5 * 3 * 4.6)
+    assert stored_energy(aged, 16, rating, 4) == pytest.approx(0.5 * 4 * 4.6)
+    assert stored_energy(BatteryState(remaining_capacity=80.0, full_capacity=160.0), 16, rating, 1) == pytest.approx(
+        2.3
+    )
+
+
 def test_stored_energy_is_else_the_charge_at_nominal_voltage() -> None:
     """From the manual, or 3.2 V a cell."""
     state = BatteryState(remaining_capacity=50.0, full_capacity=100.0)

@@ -17,6 +17,7 @@ from custom_components.lfp_battery.bms.clients.listening import ListeningClient
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence
+from custom_components.lfp_battery.bms.protocols.modbus_frame import read_request
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_OBSERVE, CONF_PACKS, DOMAIN
 from custom_components.lfp_battery.repairs import OtherMasterFlow
 from tests.flow_line import PORT, TEXTS, FlowLine, readable
@@ -205,9 +206,12 @@ async def _fix(hass: HomeAssistant, choice: str) -> Any:
     assert manager is not None
     menu: Any = await manager.async_init(DOMAIN, context={"issue_id": issue.issue_id})
     assert menu["type"] is FlowResultType.MENU
-    texts = TEXTS["issues"]["other_master"]["fix_flow"]["step"][menu["step_id"]]
+    texts = TEXTS["issues"][issue.translation_key]["fix_flow"]["step"][menu["step_id"]]
     assert set(menu["menu_options"]) == set(texts["menu_options"]) == set(texts["menu_option_descriptions"])
-    assert menu["description_placeholders"] == {"title": "Bank"}
+    shown = menu["description_placeholders"]
+    assert shown["title"] == "Bank"
+    text = "".join(texts[part].format(**shown) for part in ("title", "description"))
+    assert (shown["other_protocol"] in text) == (issue.translation_key == "other_master_foreign")
     return await manager.async_configure(menu["flow_id"], {"next_step_id": choice})
 
 
@@ -245,6 +249,30 @@ async def test_asking_again_too_early_ends_in_listening_again(hass: HomeAssistan
     assert home.bus.bytes_received == sent
     assert home.entry.data[CONF_OBSERVE] is True
     assert _client(home.entry) is ListeningClient
+    assert _issues(hass) == ["other_master"]
+
+
+async def test_a_master_that_asks_in_another_protocol_leaves_nothing_to_show(hass: HomeAssistant, home: Home) -> None:
+    """It is said so, also after a restart; and once that device is gone, the battery is asked again."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    inverter = home.bus.add_master(SecondMaster(requests=[read_request(1, 0x13, 16)], period=1.0, first=0.1))
+    await home.wait(3 * CYCLE)
+    assert _client(home.entry) is ListeningClient
+    assert _issues(hass) == ["other_master_foreign"]
+    assert home.state(2, "voltage").state == "unavailable"
+    await home.drive(hass.config_entries.async_reload(home.entry.entry_id))
+    assert _issues(hass) == ["other_master_foreign"]
+    inverter.stop()
+    await home.drive(_fix(hass, "ask"))
+    await home.wait(2 * CYCLE)
+    assert _client(home.entry) is PolledClient
+    assert home.state(2, "voltage").state != "unavailable"
+    assert _issues(hass) == []
+    # the next one asks in ours
+    _inverter(home.bus)
+    await home.wait(3 * CYCLE)
     assert _issues(hass) == ["other_master"]
 
 
@@ -302,6 +330,54 @@ async def test_the_verdict_can_be_dropped_in_the_options(line: FlowLine, agreed:
     assert CONF_OBSERVE not in entry.options
     assert entry.state is ConfigEntryState.LOADED
     assert _client(entry) is PolledClient
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_saving_another_option_leaves_open_who_wanted_to_listen(line: FlowLine, by_hand: bool) -> None:
+    """The switch shows a verdict as well as a wish; a switch that nobody touched turns neither into the other."""
+    line.plug(packs=2)
+    entry = await line.add()
+    if by_hand:
+        await _send_options(line, entry, observe=True)
+    else:
+        line.hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_OBSERVE: True})
+    await _send_options(line, entry, soc_floor=20)
+    assert entry.options["soc_floor"] == 20
+    assert entry.options.get(CONF_OBSERVE, False) is by_hand
+    assert entry.data.get(CONF_OBSERVE, False) is not by_hand
+
+
+async def test_a_verdict_that_comes_while_the_settings_stand_open_is_kept(line: FlowLine) -> None:
+    """The form still shows the switch off, which is no word against it."""
+    line.plug(packs=2)
+    entry = await line.add()
+    options = line.hass.config_entries.options
+    form = readable(await options.async_init(entry.entry_id), "options")
+    line.hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_OBSERVE: True})
+    await line.drive(options.async_configure(form["flow_id"], {"soc_floor": 20}))
+    await line.settle(15)
+    assert entry.data[CONF_OBSERVE] is True
+    assert CONF_OBSERVE not in entry.options
+    assert _client(entry) is ListeningClient
+
+
+# --- what else there is to know ---------------------------------------------------------------------------------------
+
+
+async def test_a_battery_that_is_set_up_already_is_named_as_such_on_an_observed_line(line: FlowLine) -> None:
+    """That somebody else asks there is no reason to keep quiet about it."""
+    line.plug(packs=2)
+    first = await line.add()
+    await line.settle(15)
+    who = [request(address, command) for address in (2, 3) for command in (0x42, 0x93)]
+    inverter = line.plug(ELSEWHERE, packs=2).add_master(SecondMaster(requests=who, period=0.4, first=0.1))
+    form = await line.scan(ELSEWHERE, shared=True)
+    assert form["step_id"] == "confirm_observe"
+    words = TEXTS["selector"]["note"]["options"]
+    assert words["twice"].format(titles=first.title) in form["description_placeholders"]["notes"]
+    assert words["doubtful"] not in form["description_placeholders"]["notes"]
+    inverter.stop()
+    line.hass.config_entries.flow.async_abort(form["flow_id"])
 
 
 # --- moved to another line -------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import voluptuous as vol
 
 from . import capture_view, connect
 from .bms.catalog import FAMILIES
+from .bms.discovery import ScanReport
 from .bms.protocols import POLLED
 from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, CONF_PACKS, DOMAIN
 from .findings import (
@@ -179,12 +180,18 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
                 "baudrate": str(report.baudrate),
                 "count": str(len(heard(report))),
                 "packs": rows(report),
-                "notes": "\n\n".join(filter(None, (*self._warnings(step_id), notes(report, self._data, self._words)))),
+                "notes": "\n\n".join(filter(None, (*self._warnings(step_id), self._notes(report)))),
                 "answers": str(report.answers),
                 "damaged": str(report.damaged),
                 "titles": self._titles(),
             },
         )
+
+    def _notes(self, report: ScanReport) -> str:
+        """About packs as they will be known."""
+        moved = self.source == SOURCE_RECONFIGURE
+        data = merged(self._get_reconfigure_entry().data, self._data) if moved else self._data
+        return notes(report, data, self._words)
 
     def _titles(self) -> str:
         return ", ".join(entry.title for entry in self._entries_with_same_battery())
@@ -304,6 +311,8 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
         texts = []
         if same_battery(entry.data, self._data) is Same.UNPROVEN:
             texts.append(self._words.text("note", "unproven", title=entry.title))
+            if changes_protocol(entry.data, self._data) and self._data[CONF_PACKS]:
+                texts.append(self._words.text("note", "by_number"))
         if changes_protocol(entry.data, self._data) and (
             packs := left_behind(entry.data, merged(entry.data, self._data))
         ):

@@ -226,6 +226,12 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         return sum(pack.online for pack in self.packs.values())
 
     @property
+    def modules(self) -> int | None:
+        """How many packs the bank speaks for: as it says itself, as the person counted them, or as far as they answer."""
+        state = self.data.state or BankState()
+        return state.modules or self.settings.packs or state.modules_online
+
+    @property
     @override
     def identity(self) -> str:
         """See `LfpCoordinator`."""

@@ -22,18 +22,18 @@ class Rating:
     capacity: float | None = None  # Ah, nominal
 
 
-def stored_energy(state: BatteryState, cells: int | None, rating: Rating) -> float | None:
+def stored_energy(state: BatteryState, cells: int | None, rating: Rating, packs: int | None = None) -> float | None:
     """Energy that can still be taken out, kWh.
 
-    Where the manual names a usable energy: its share by charge, of as many packs as the full capacity is worth when a
-    bank speaks for them. Else remaining charge x nominal voltage, which counts what the manual's depth of discharge
+    Where the manual names a usable energy: its share by charge, of so many `packs` or, where a bank does not say how
+    many it speaks for, of as many as its full capacity is worth. Else remaining charge x nominal voltage, which counts what the manual's depth of discharge
     would leave in the pack.
     """
     if (remaining := state.remaining_capacity) is None:
         return None
     if rating.usable_energy is not None and state.full_capacity:
-        packs = max(1, round(state.full_capacity / rating.capacity)) if rating.capacity else 1
-        return min(remaining / state.full_capacity, 1.0) * rating.usable_energy * packs
+        worth = max(1, round(state.full_capacity / rating.capacity)) if rating.capacity else 1
+        return min(remaining / state.full_capacity, 1.0) * rating.usable_energy * (packs or worth)
     if (voltage := rating.voltage or (cells * NOMINAL_CELL_VOLTAGE if cells else None)) is None:
         return None
     return remaining * voltage / 1000

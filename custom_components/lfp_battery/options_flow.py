@@ -69,16 +69,22 @@ def pack_count_selector() -> NumberSelector:
 class LfpBatteryOptionsFlow(OptionsFlowWithReload):
     """Shown as Settings of the entry."""
 
+    _observed = False  # as shown: whether the entry only listens
+
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show and take all options."""
         entry = self.config_entry
         if user_input is not None:
             whole = {key: int(value) if isinstance(value, float) else value for key, value in user_input.items()}
-            if not whole.pop(CONF_OBSERVE):
-                self._ask_again(whole)
-            else:
+            wished = whole.pop(CONF_OBSERVE)
+            if wished == self._observed:  # nobody touched it: what decided so far goes on deciding
+                whole |= {key: value for key, value in entry.options.items() if key == CONF_OBSERVE}
+            elif wished:
                 whole[CONF_OBSERVE] = True
+            else:
+                self._ask_again(whole)
             return self.async_create_entry(data=whole)
+        self._observed = observes(entry.data, entry.options)
         schema = vol.Schema({**self._model_field(), **self._pack_count_field(), **_OPTIONS, **self._observe_field()})
         shown = {key: value for key, value in entry.options.items() if key != CONF_OBSERVE}
         return self.async_show_form(
@@ -99,8 +105,7 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
 
     def _observe_field(self) -> dict[Any, Any]:
         """Shows how it is, whoever decided it."""
-        entry = self.config_entry
-        return {vol.Required(CONF_OBSERVE, default=observes(entry.data, entry.options)): BooleanSelector()}
+        return {vol.Required(CONF_OBSERVE, default=self._observed): BooleanSelector()}
 
     def _pack_count_field(self) -> dict[Any, Any]:
         """Asked only where an answer cannot be read without."""

@@ -109,7 +109,8 @@ def _hottest(unit: LfpUnit) -> float | None:
 
 
 def _stored(unit: LfpUnit) -> float | None:
-    energy = stored_energy(unit.state, unit.record.cells, unit.settings.rating)
+    packs = unit.modules if isinstance(unit, LfpBankCoordinator) else 1
+    energy = stored_energy(unit.state, unit.record.cells, unit.settings.rating, packs)
     return None if energy is None else round(energy, 3)
 
 
