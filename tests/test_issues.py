@@ -1,6 +1,7 @@
 """Two packs at one address, and what the person is told to do about it."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 import logging
 import re
 from typing import Any
@@ -12,12 +13,14 @@ from homeassistant.setup import async_setup_component
 import pytest
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
-from custom_components.lfp_battery.bms.model import Identity, PackState, PollReport
+from custom_components.lfp_battery.bms.model import Identity, LinkCounters, PackState, PollReport
 from custom_components.lfp_battery.const import DOMAIN
+from custom_components.lfp_battery.issues import garbled
 from tests.flow_line import TEXTS
 from tests.home import CYCLE, Home
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon import Profile
 
 
 def _issues(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
@@ -29,6 +32,10 @@ def _shown(issue: ir.IssueEntry) -> str:
     texts: Mapping[str, str] = TEXTS["issues"][issue.translation_key]
     placeholders = issue.translation_placeholders or {}
     return "\n".join(texts[part].format(**placeholders) for part in ("title", "description"))
+
+
+def _place(issue: ir.IssueEntry) -> str:
+    return (issue.translation_placeholders or {})["place"]
 
 
 def _conflict(home: Home, address: int, conflict: bool = True, **report: Any) -> None:
@@ -96,8 +103,7 @@ async def test_twins_of_whom_none_was_ever_known_are_told_too(hass: HomeAssistan
     await home.start()
     _conflict(home, 5)
     (issue,) = _issues(hass).values()
-    assert issue.translation_placeholders is not None
-    assert issue.translation_placeholders["address"] == "5"
+    assert "address 5 (pack 4)" in _shown(issue)
     assert 5 not in home.link.packs
     state = PackState(address=5, voltage=52.0)
     report = PollReport(
@@ -119,7 +125,7 @@ async def test_what_was_told_of_a_pack_goes_with_it(hass: HomeAssistant, home: H
         _conflict(home, address)
     assert len(_issues(hass)) == 2
     assert await remove(hass, home.entry, home.device(3))
-    assert [issue.translation_placeholders["address"] for issue in _issues(hass).values()] == ["4"]  # type: ignore[index]
+    assert [_place(issue) for issue in _issues(hass).values()] == ["address 4 (pack 3)"]
     assert await async_setup_component(hass, REPAIRS, {})
     await home.drive(hass.config_entries.async_remove(home.entry.entry_id))
     assert _issues(hass) == {}
@@ -132,10 +138,109 @@ async def test_twins_on_the_line_are_found_and_shown_no_values(hass: HomeAssista
     await home.wait()
     fault = home.bus.faults.add(Fault(kind=Kind.TWIN, addresses=frozenset({3})))
     await home.wait(20 * CYCLE)
-    assert [issue.translation_placeholders["address"] for issue in _issues(hass).values()] == ["3"]  # type: ignore[index]
+    assert [_place(issue) for issue in _issues(hass).values()] == ["address 3 (pack 2)"]
     assert home.state(3, "voltage").state == "unavailable"
     assert home.state(2, "voltage").state != "unavailable"
     home.bus.faults.clear(fault)
     await home.wait(20 * CYCLE)
     assert _issues(hass) == {}
     assert home.state(3, "voltage").state != "unavailable"
+
+
+async def test_twins_that_were_both_given_other_addresses_are_told_no_longer(hass: HomeAssistant, home: Home) -> None:
+    """Nobody answers where they were; a single silent reading is no proof. Should they come back, they are told again."""
+    home.plug(3)
+    await home.start()
+    await home.wait()
+    home.bus.faults.add(Fault(kind=Kind.TWIN, addresses=frozenset({3})))
+    await home.wait(20 * CYCLE)
+    home.bank.packs[3].silent = True
+    await home.wait(60)
+    assert len(_issues(hass)) == 1
+    await home.wait(400)
+    assert _issues(hass) == {}
+    home.bank.packs[3].silent = False
+    await home.wait(90)
+    assert [_place(issue) for issue in _issues(hass).values()] == ["address 3 (pack 2)"]
+
+
+async def test_a_start_drops_what_was_said_of_addresses(hass: HomeAssistant, home: Home) -> None:
+    """Whether the entry was moved elsewhere or only loaded anew: what is still so is found anew."""
+    home.plug(2)
+    await home.start()
+    _conflict(home, 3)
+    _conflict(home, 9)
+    assert len(_issues(hass)) == 2
+    home.speaker_silent(True)
+    await home.drive(hass.config_entries.async_reload(home.entry.entry_id))
+    assert _issues(hass) == {}
+
+
+# --- a unit without neighbours ---------------------------------------------------------------------------------------
+
+
+async def test_a_bank_at_whose_address_two_answer_is_told(hass: HomeAssistant, home: Home) -> None:
+    """In words that fit: it is one pack that answers for all of them."""
+    home.plug(1, speaks=Profile.V35, protocol="pylon-rs485-v35")
+    await home.start()
+    home.link.bank_polled(PollReport(address=2, state=None, conflict=True))
+    (issue,) = _issues(hass).values()
+    assert "address 2, where one pack answers for all, of Bank" in _shown(issue)
+    await home.wait(30)
+    assert _issues(hass) == {}
+
+
+async def test_a_lone_bank_whose_answers_collide_is_told_and_no_longer_once_they_are_clean(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """Without neighbours it cannot be known whether these are two packs, the cable, or somebody who asks."""
+    home.plug(1, speaks=Profile.V35, protocol="pylon-rs485-v35")
+    await home.start()
+    await home.wait(30)
+    assert home.link.bank.online
+    fault = home.bus.faults.add(Fault(kind=Kind.TWIN, addresses=frozenset({2})))
+    await home.wait(60)
+    assert _issues(hass) == {}
+    for _ in range(7):
+        await home.wait(300)
+    (issue,) = _issues(hass).values()
+    assert issue.translation_key == "garbled"
+    assert "address 2 of Bank" in _shown(issue)
+    home.bus.faults.clear(fault)
+    for _ in range(4):
+        await home.wait(300)
+    assert _issues(hass) == {}
+    assert home.link.bank.online
+
+
+async def test_a_lone_pack_that_is_merely_silent_is_not_garbled(hass: HomeAssistant, home: Home) -> None:
+    """Nor is one of two: there the neighbour shows which it is."""
+    home.plug(1)
+    await home.start()
+    await home.wait()
+    home.speaker_silent(True)
+    for _ in range(8):
+        await home.wait(300)
+    assert _issues(hass) == {}
+
+
+@pytest.mark.parametrize(
+    ("counters", "verdict"),
+    [
+        (LinkCounters(asked=31, damaged=31), None),
+        (LinkCounters(asked=32, damaged=32), True),
+        (LinkCounters(asked=32, answered=16, damaged=16), True),
+        (LinkCounters(asked=32, answered=17, damaged=15), None),
+        (LinkCounters(asked=32, answered=28, damaged=4), False),
+        (LinkCounters(asked=32, answered=30, refused=2), False),
+        (LinkCounters(asked=900, silent=880, damaged=20), None),
+        (LinkCounters(asked=900, silent=868, damaged=16, answered=16), True),
+    ],
+)
+@pytest.mark.parametrize("since", [LinkCounters(), LinkCounters(asked=500, answered=400, silent=50, damaged=50)])
+def test_answers_are_garbled_when_half_of_many_cannot_be_read(
+    since: LinkCounters, counters: LinkCounters, verdict: bool | None
+) -> None:
+    """Counted from one verdict to the next; silence does not count, and a few damaged ones change nothing."""
+    now = LinkCounters(**{f.name: getattr(since, f.name) + getattr(counters, f.name) for f in fields(LinkCounters)})
+    assert garbled(since, now) is verdict

@@ -78,10 +78,13 @@ def test_every_selector_has_keys_that_a_translation_may_have() -> None:
 def test_every_issue_says_what_it_fills_in() -> None:
     """And no more than that."""
     issues = _json("translations/en.json")["issues"]
-    assert {"other_master", "duplicate_address"} <= set(issues)
+    filled_in = {"other_master": {"title"}, "other_master_foreign": {"title", "protocol", "other_protocol"}}
+    filled_in["garbled"] = {"title", "address"}
+    assert {*filled_in, "duplicate_address"} <= set(issues)
     for key, issue in issues.items():
         blanks = set(re.findall(r"{(\w+)}", json.dumps(issue)))
-        assert blanks <= ({"title"} if key == "other_master" else {"title", "address", "number", "switches"})
+        assert blanks <= filled_in.get(key, {"title", "place", "switches"})
+        assert key not in filled_in or blanks == filled_in[key]
 
 
 async def test_every_attribute_has_its_words(home: Home) -> None:

@@ -16,6 +16,7 @@ CONF_FAMILY: Final = "family"  # of the catalog, as the person named it; absent:
 
 # Only listen: in entry.data the verdict that somebody else asks on this line, in entry.options the person's own wish
 CONF_OBSERVE: Final = "observe"
+CONF_OTHER_PROTOCOL: Final = "other_protocol"  # in which somebody else asks on the line
 
 # entry.options; CONF_MODEL there goes before the one in entry.data
 NO_MODEL: Final = "none"  # as CONF_MODEL: none of the catalog

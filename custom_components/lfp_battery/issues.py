@@ -1,4 +1,4 @@
-"""What only a person can put right, as Home Assistant's repairs show it: who else asks, and two packs at one address.
+"""What only a person can put right, as Home Assistant's repairs show it: who else asks, two packs at one address, damage.
 
 Raising and withdrawing only; what is offered to be done about it stands in repairs.py. Home Assistant hides what belongs
 to an entry that is disabled, and drops what belongs to one that was removed.
@@ -8,15 +8,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
 from .bms.catalog import Addressing, Dip, Family
-from .const import CONF_OBSERVE, DOMAIN
+from .bms.model import BatteryState, LinkCounters, PollReport
+from .bms.protocols.base import PolledProtocol
+from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN, LOGGER
 from .findings import family_of
+from .flow_texts import Words
 
 # More rows than so many nobody needs to find a switch.
 _MOST_ROWS = 16
+# Where two packs were found and then nothing answers any more, so many readings in a row, both are gone from there. The
+# client asks such an address every half a minute.
+_SILENT_READINGS = 10
+# What a lone unit's answers are judged by: so many questions that brought anything at all. Garbled is at least half of
+# them, clean no more than an eighth; between the two it stays as it was.
+_QUESTIONS, _GARBLED, _CLEAN = 32, 1 / 2, 1 / 8
 
 # How the packs of a family get their addresses decides what there is to do.
 _TWINS: Mapping[Addressing, str] = {
@@ -27,57 +37,162 @@ _TWINS: Mapping[Addressing, str] = {
 }
 
 
-def _other_master(entry_id: str) -> str:
-    return f"other_master_{entry_id}"
+def garbled(since: LinkCounters, now: LinkCounters) -> bool | None:
+    """Whether what a unit answered between the two can mostly not be read; None: too little came, or neither is clear.
+
+    Silence says nothing, and a refusal is an answer that can be read.
+    """
+    heard = (now.asked - now.silent) - (since.asked - since.silent)
+    if heard < _QUESTIONS:
+        return None
+    share = 1 - ((now.answered + now.refused) - (since.answered + since.refused)) / heard
+    return True if share >= _GARBLED else False if share <= _CLEAN else None
 
 
-def _duplicate(entry_id: str, address: int) -> str:
+def _heard(counters: LinkCounters) -> int:
+    return counters.asked - counters.silent
+
+
+class LineIssues:
+    """What is to be repaired on the line of one entry."""
+
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], protocol: PolledProtocol) -> None:
+        """Nothing is raised or withdrawn yet."""
+        self._hass = hass
+        self._entry = entry
+        self._protocol = protocol
+        self._words = Words()
+        self._twins: dict[int, int] = {}  # addresses at which two packs answer: how much was heard there so far
+        self._silent: dict[int, int] = {}  # of these: readings in a row in which nothing was heard
+        self._judged: LinkCounters | None = None  # up to where the answers of a lone unit were judged
+
+    async def async_start(self) -> None:
+        """Show what is known, and drop what was said of addresses: what is still so is found anew."""
+        self._words = await Words.async_load(self._hass)
+        prefixes = (_duplicate(self._entry.entry_id, ""), _garbled(self._entry.entry_id))
+        for domain, issue_id in list(ir.async_get(self._hass).issues):
+            if domain == DOMAIN and issue_id.startswith(prefixes):
+                ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+        self._renew_other_master()
+
+    # --- somebody else asks ------------------------------------------------------------------------------------------
+
+    def _renew_other_master(self) -> None:
+        """Show that somebody else asks on the line, until the person has decided what is to be done."""
+        entry = self._entry
+        issue_id = f"other_master_{entry.entry_id}"
+        if not entry.data.get(CONF_OBSERVE) or entry.options.get(CONF_OBSERVE):
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        asked_in = entry.data.get(CONF_OTHER_PROTOCOL) or entry.data[CONF_PROTOCOL]
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            config_entry_id=entry.entry_id,
+            data={
+                "entry_id": entry.entry_id,
+                "protocol": self._words.protocol(entry.data[CONF_PROTOCOL]),
+                "other_protocol": self._words.protocol(asked_in),
+            },
+            is_fixable=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="other_master" if asked_in == entry.data[CONF_PROTOCOL] else "other_master_foreign",
+            translation_placeholders={"title": entry.title},
+        )
+
+    # --- damage ------------------------------------------------------------------------------------------------------
+
+    @callback
+    def heard(self, report: PollReport[Any], *, lone: bool, bank: bool = False) -> None:
+        """Take in what is known of a unit; `lone`: there is no other on this line. `bank`: it speaks for all packs."""
+        self._note_twins(report, bank=bank)
+        if lone:
+            self._judge(report)
+
+    def _note_twins(self, report: PollReport[BatteryState], *, bank: bool) -> None:
+        """Have the person told of two packs at one address, and no longer once it is one, or none."""
+        address, heard = report.address, _heard(report.counters)
+        if not report.conflict:
+            if address in self._twins or report.online:
+                self.forget(address)
+            return
+        if address not in self._twins:
+            LOGGER.warning("%s: two packs answer at address %s", self._entry.title, address)
+        elif heard == self._twins[address]:
+            self._silent[address] = self._silent.get(address, 0) + 1
+            if self._silent[address] == _SILENT_READINGS:
+                ir.async_delete_issue(self._hass, DOMAIN, _duplicate(self._entry.entry_id, address))
+            return
+        self._twins[address], self._silent[address] = heard, 0
+        self._show_twins(address, bank=bank)
+
+    def _show_twins(self, address: int, *, bank: bool) -> None:
+        entry = self._entry
+        family = family_of(entry.data, entry.options)
+        number = self._protocol.pack_number(address)
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            _duplicate(entry.entry_id, address),
+            config_entry_id=entry.entry_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=_how_to_set(family),
+            translation_placeholders={
+                "title": entry.title,
+                "place": self._words.text("place", "bank" if bank else "pack", address=address, number=number),
+                "switches": self._switches(family.dip) if family is not None and family.dip is not None else "",
+            },
+        )
+
+    @callback
+    def forget(self, address: int) -> None:
+        """Nobody shares this address any more."""
+        self._twins.pop(address, None)
+        self._silent.pop(address, None)
+        ir.async_delete_issue(self._hass, DOMAIN, _duplicate(self._entry.entry_id, address))
+
+    def _judge(self, report: PollReport[BatteryState]) -> None:
+        """Have the person told when a lone unit's answers come garbled: no neighbour shows whether it is the line."""
+        if self._judged is None:
+            self._judged = report.counters
+        if _heard(report.counters) - _heard(self._judged) < _QUESTIONS:
+            return
+        verdict = garbled(self._judged, report.counters)
+        self._judged = report.counters
+        issue_id = _garbled(self._entry.entry_id)
+        if verdict is False or report.conflict:  # twins are told of by themselves
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+        elif verdict:
+            ir.async_create_issue(
+                self._hass,
+                DOMAIN,
+                issue_id,
+                config_entry_id=self._entry.entry_id,
+                is_fixable=False,
+                severity=ir.IssueSeverity.WARNING,
+                translation_key="garbled",
+                translation_placeholders={"title": self._entry.title, "address": str(report.address)},
+            )
+
+    def _switches(self, dip: Dip) -> str:
+        """Rows of a Markdown table: the address, and the switches for it from left to right."""
+        names = {on: self._words.text("switch", "on" if on else "off") for on in (True, False)}
+        rows = []
+        for address in range(dip.first, min(dip.last, dip.first + _MOST_ROWS - 1) + 1):
+            switches = dip.switches(address)
+            ordered = reversed(switches) if dip.low_bit_right else switches
+            rows.append(f"| {address} | {' '.join(names[on] for on in ordered)} |")
+        return "\n".join(rows)
+
+
+def _duplicate(entry_id: str, address: int | str) -> str:
     return f"duplicate_address_{entry_id}_{address}"
 
 
-@callback
-def async_renew_other_master(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
-    """Show that somebody else asks on the line, until the person has decided what is to be done."""
-    if not entry.data.get(CONF_OBSERVE) or entry.options.get(CONF_OBSERVE):
-        ir.async_delete_issue(hass, DOMAIN, _other_master(entry.entry_id))
-        return
-    ir.async_create_issue(
-        hass,
-        DOMAIN,
-        _other_master(entry.entry_id),
-        config_entry_id=entry.entry_id,
-        data={"entry_id": entry.entry_id},
-        is_fixable=True,
-        severity=ir.IssueSeverity.WARNING,
-        translation_key="other_master",
-        translation_placeholders={"title": entry.title},
-    )
-
-
-@callback
-def async_renew_duplicate(
-    hass: HomeAssistant, entry: ConfigEntry[Any], address: int, number: str, *, conflict: bool
-) -> None:
-    """Show or withdraw that two packs answer at this address; `number` is what an owner calls the pack."""
-    if not conflict:
-        ir.async_delete_issue(hass, DOMAIN, _duplicate(entry.entry_id, address))
-        return
-    family = family_of(entry.data, entry.options)
-    ir.async_create_issue(
-        hass,
-        DOMAIN,
-        _duplicate(entry.entry_id, address),
-        config_entry_id=entry.entry_id,
-        is_fixable=False,
-        severity=ir.IssueSeverity.WARNING,
-        translation_key=_how_to_set(family),
-        translation_placeholders={
-            "title": entry.title,
-            "address": str(address),
-            "number": number,
-            "switches": _switches(family.dip) if family is not None and family.dip is not None else "",
-        },
-    )
+def _garbled(entry_id: str) -> str:
+    return f"garbled_{entry_id}"
 
 
 def _how_to_set(family: Family | None) -> str:
@@ -86,13 +201,3 @@ def _how_to_set(family: Family | None) -> str:
     if family.dip is not None and family.dip.low_bit_right:
         return "duplicate_address_dip_right"
     return _TWINS[family.addressing]
-
-
-def _switches(dip: Dip) -> str:
-    """Rows of a Markdown table: the address, and the switches for it from left to right."""
-    rows = []
-    for address in range(dip.first, min(dip.last, dip.first + _MOST_ROWS - 1) + 1):
-        switches = dip.switches(address)
-        ordered = reversed(switches) if dip.low_bit_right else switches
-        rows.append(f"| {address} | {' '.join('ON' if on else 'off' for on in ordered)} |")
-    return "\n".join(rows)

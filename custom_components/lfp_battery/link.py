@@ -20,11 +20,11 @@ from .bms.clock import Clock, Handle
 from .bms.errors import LinkError, LinkProblem
 from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import POLLED
-from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_PACKS, DOMAIN, LOGGER
+from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_OTHER_PROTOCOL, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
 from .findings import identifiers, speaks_for_packs, unique_id
 from .identity import Record, could_be_serial, new_place, trusted_serial
-from .issues import async_renew_duplicate, async_renew_other_master
+from .issues import LineIssues
 from .settings import Settings
 
 # Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
@@ -70,7 +70,7 @@ class LfpLink:
         self._unsaved = False
         self._moving = False  # a reload is under way because packs changed places
         self._skipped: frozenset[int] = frozenset()  # addresses whose devices are disabled
-        self._twins: set[int] = set()  # addresses at which two packs answer
+        self._issues = LineIssues(hass, entry, self._protocol)
         self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
         self._faults: set[tuple[object, ...]] = set()  # of ours, as far as they were logged
         self._known_fault = False  # the link is said to be down because of one of them
@@ -101,7 +101,7 @@ class LfpLink:
         for unit in self.units:  # the bank first: its packs are connected to it
             self._register(unit)
         self._update_skipped()
-        async_renew_other_master(self._hass, self._entry)
+        await self._issues.async_start()
         self._entry.async_on_unload(self._hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._device_changed))
         self._entry.async_create_background_task(self._hass, self._run(), f"{DOMAIN} {self._entry.title}")
         await self._opened
@@ -198,7 +198,7 @@ class LfpLink:
     @callback
     def pack_polled(self, report: PollReport[PackState]) -> None:
         """See `ClientListener`."""
-        self._note_twins(report)
+        self._issues.heard(report, lone=not self.packs.keys() - {report.address})
         serial = report.identity.serial if report.identity else None
         pack = self.packs.get(report.address)
         if self._moving or (pack is None and not report.online):
@@ -224,6 +224,8 @@ class LfpLink:
     @callback
     def bank_polled(self, report: PollReport[BankState]) -> None:
         """See `ClientListener`."""
+        if speaks_for_packs(self._entry.data):
+            self._issues.heard(report, lone=True, bank=True)
         if self._moving:
             return
         self._log_presence(self.bank, self.bank.is_back(report))
@@ -266,23 +268,11 @@ class LfpLink:
         """See `ClientListener`; the verdict outlives a restart, and from now on the entry has a client that listens."""
         LOGGER.warning("%s: another device asks on this line, so from now on it is only listened to", self._entry.title)
         self._save()
-        self._hass.config_entries.async_update_entry(self._entry, data={**self._entry.data, CONF_OBSERVE: True})
+        verdict = {CONF_OBSERVE: True, CONF_OTHER_PROTOCOL: protocol}
+        self._hass.config_entries.async_update_entry(self._entry, data={**self._entry.data, **verdict})
         if not self._first_cycle.done():
             self._first_cycle.set_result(None)  # there will be none
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
-
-    def _note_twins(self, report: PollReport[PackState]) -> None:
-        """Have the person told of two packs at one address, and no longer once it is only one."""
-        address = report.address
-        if report.conflict and address not in self._twins:
-            LOGGER.warning("%s: two packs answer at address %s", self._entry.title, address)
-        (self._twins.add if report.conflict else self._twins.discard)(address)
-        if report.conflict or report.online:
-            self._renew_duplicate(address)
-
-    def _renew_duplicate(self, address: int) -> None:
-        number = self._protocol.pack_number(address)
-        async_renew_duplicate(self._hass, self._entry, address, number, conflict=address in self._twins)
 
     def _log_presence(self, unit: LfpUnit, online: bool) -> None:
         """Say once that a unit went or came; not for a link's loss and return, which has its own line."""
@@ -400,8 +390,7 @@ class LfpLink:
             return False
         del self.packs[pack.address]
         self._nameless.pop(pack.address, None)
-        self._twins.discard(pack.address)
-        self._renew_duplicate(pack.address)
+        self._issues.forget(pack.address)
         self.client.forget(pack.address)
         self._update_skipped()
         self._store({address: pack.record for address, pack in self.packs.items()})

@@ -1,26 +1,30 @@
 """What a person may choose when another device asks on the line of an entry."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.core import HomeAssistant
 
-from .const import CONF_OBSERVE
+from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL
 
 
 class OtherMasterFlow(RepairsFlow):
     """Go on listening, or ask again because the other device is gone."""
 
-    def __init__(self, entry_id: str) -> None:
-        """`entry_id` is the entry whose line it is."""
+    def __init__(self, entry_id: str, words: Mapping[str, str] | None = None) -> None:
+        """`entry_id` is the entry whose line it is; `words` are more of what its text fills in."""
         self._entry_id = entry_id
+        self._filled_in = dict(words or {})
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
         """Offer both."""
         if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
             return self.async_abort(reason="entry_removed")
         return self.async_show_menu(
-            step_id="init", menu_options=["listen", "ask"], description_placeholders={"title": entry.title}
+            step_id="init",
+            menu_options=["listen", "ask"],
+            description_placeholders={**self._filled_in, "title": entry.title},
         )
 
     async def async_step_listen(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
@@ -37,7 +41,7 @@ class OtherMasterFlow(RepairsFlow):
         if observe:
             self.hass.config_entries.async_update_entry(entry, options={**entry.options, CONF_OBSERVE: True})
         else:
-            kept = {key: value for key, value in entry.data.items() if key != CONF_OBSERVE}
+            kept = {key: value for key, value in entry.data.items() if key not in {CONF_OBSERVE, CONF_OTHER_PROTOCOL}}
             self.hass.config_entries.async_update_entry(entry, data=kept)
             self.hass.config_entries.async_schedule_reload(self._entry_id)
         return self.async_create_entry(data={})
@@ -47,4 +51,5 @@ async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
     """The flow of the one kind of issue that can be decided here."""
-    return OtherMasterFlow(str((data or {}).get("entry_id")))
+    known = {key: str(value) for key, value in (data or {}).items()}
+    return OtherMasterFlow(known.pop("entry_id", ""), known)
