@@ -332,6 +332,54 @@ async def test_the_verdict_can_be_dropped_in_the_options(line: FlowLine, agreed:
     assert _client(entry) is PolledClient
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+async def test_saving_another_option_leaves_open_who_wanted_to_listen(line: FlowLine, by_hand: bool) -> None:
+    """The switch shows a verdict as well as a wish; a switch that nobody touched turns neither into the other."""
+    line.plug(packs=2)
+    entry = await line.add()
+    if by_hand:
+        await _send_options(line, entry, observe=True)
+    else:
+        line.hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_OBSERVE: True})
+    await _send_options(line, entry, soc_floor=20)
+    assert entry.options["soc_floor"] == 20
+    assert entry.options.get(CONF_OBSERVE, False) is by_hand
+    assert entry.data.get(CONF_OBSERVE, False) is not by_hand
+
+
+async def test_a_verdict_that_comes_while_the_settings_stand_open_is_kept(line: FlowLine) -> None:
+    """The form still shows the switch off, which is no word against it."""
+    line.plug(packs=2)
+    entry = await line.add()
+    options = line.hass.config_entries.options
+    form = readable(await options.async_init(entry.entry_id), "options")
+    line.hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_OBSERVE: True})
+    await line.drive(options.async_configure(form["flow_id"], {"soc_floor": 20}))
+    await line.settle(15)
+    assert entry.data[CONF_OBSERVE] is True
+    assert CONF_OBSERVE not in entry.options
+    assert _client(entry) is ListeningClient
+
+
+# --- what else there is to know ---------------------------------------------------------------------------------------
+
+
+async def test_a_battery_that_is_set_up_already_is_named_as_such_on_an_observed_line(line: FlowLine) -> None:
+    """That somebody else asks there is no reason to keep quiet about it."""
+    line.plug(packs=2)
+    first = await line.add()
+    await line.settle(15)
+    who = [request(address, command) for address in (2, 3) for command in (0x42, 0x93)]
+    inverter = line.plug(ELSEWHERE, packs=2).add_master(SecondMaster(requests=who, period=0.4, first=0.1))
+    form = await line.scan(ELSEWHERE, shared=True)
+    assert form["step_id"] == "confirm_observe"
+    words = TEXTS["selector"]["note"]["options"]
+    assert words["twice"].format(titles=first.title) in form["description_placeholders"]["notes"]
+    assert words["doubtful"] not in form["description_placeholders"]["notes"]
+    inverter.stop()
+    line.hass.config_entries.flow.async_abort(form["flow_id"])
+
+
 # --- moved to another line -------------------------------------------------------------------------------------------
 
 
