@@ -13,7 +13,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import BankState
-from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols import POLLED, modbus_splitter
 from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.modbus_fields import Field, values
 from custom_components.lfp_battery.bms.protocols.modbus_frame import ModbusProtocol, Registers, read_request, reading
@@ -327,6 +327,30 @@ def test_overheard_streams_lose_no_frame(capsys: pytest.CaptureFixture[str]) -> 
     assert len(waiting) <= 3
     assert late <= 3
     assert false <= 3
+
+
+@pytest.mark.parametrize("words", [1, 6, 125])
+def test_a_burst_of_damaged_answers_costs_no_more_than_its_length(monkeypatch: pytest.MonkeyPatch, words: int) -> None:
+    """16 kB of headers that are awaited, with wrong CRCs, at once: each byte is looked at by a bounded number of CRCs."""
+    checked = 0
+
+    def counting(frame: bytes | bytearray) -> bool:
+        nonlocal checked
+        checked += len(frame)
+        return crc_is_right(frame)
+
+    monkeypatch.setattr(modbus_splitter, "crc_is_right", counting)
+    header = bytes((1, 3, 2 * words))
+    for damaged in (header + bytes.fromhex("aabbccdd"), header + bytes(range(1, 2 * words + 3)), header):
+        checked = 0
+        burst = damaged * (0x4000 // len(damaged))
+        splitter = ModbusSplitter(question(1, 0x10, words))
+        frames = splitter.feed(burst)
+        assert frames
+        assert not any(PLAIN.is_answer(question(1, 0x10, words), frame) for frame in frames)
+        assert checked <= LONGEST * len(burst)
+        answer = reply(1, *range(words))
+        assert splitter.feed(bytes(LONGEST) + answer)[-1] == answer
 
 
 def test_random_bytes_make_no_frames_and_never_pile_up() -> None:

@@ -110,10 +110,15 @@ class ModbusSplitter:
         return frames
 
     def _find(self) -> tuple[int, int] | None:
-        """The next frame; the first damaged one when there is no intact one."""
+        """The next frame; a damaged one when no intact one begins before its end.
+
+        Looking further than that would read all of a long burst of damaged answers anew for each of them.
+        """
         buffer = self._buffer
         damaged: tuple[int, int] | None = None
         for start in range(len(buffer) - 1):
+            if damaged is not None and start >= damaged[1]:
+                break
             for size in self._sizes(start):
                 end = start + size
                 if end <= len(buffer) and crc_is_right(buffer[start:end]):
