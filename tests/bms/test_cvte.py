@@ -10,6 +10,7 @@ import pytest
 from custom_components.lfp_battery.bms.errors import FrameError
 from custom_components.lfp_battery.bms.model import BankState, Mode
 from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.cvte import Cvte
 from custom_components.lfp_battery.bms.protocols.modbus_frame import Registers
 from tests.simulator.modbus import question, sealed
@@ -104,6 +105,25 @@ def test_cells_that_make_no_sense_are_not_shown() -> None:
     assert read(block(0x40, 30, *[3300] * 26)).cell_voltages is None
     assert read(block(0x40, *[0] * 27)).cell_voltages is None
     assert read(block(0x40, 27, *[3300] * 16)).cell_voltages is None
+
+
+@pytest.mark.parametrize("millivolts", [900, 1900, 4501, 4600])
+@pytest.mark.parametrize("place", [0, 4, 15])
+def test_one_cell_in_trouble_costs_no_other(place: int, millivolts: int) -> None:
+    """The unit is told by what most of them read."""
+    cells = [millivolts if at == place else mv for at, mv in enumerate(MILLIVOLTS)]
+    assert read(block(0x40, 16, *cells, *[0] * 10)).cell_voltages == tuple(mv / 1000 for mv in cells)
+    assert read({0x2E: max(cells), 0x30: min(cells)}).cell_voltage_max == max(cells) / 1000
+
+
+def test_a_window_of_zeros_says_nothing() -> None:
+    """A bank that is asleep, or another battery: no standby, no 0 degC."""
+    for first, count in ((0x20, 12), (0x2C, 11)):
+        with pytest.raises(FrameError, match="0 V"):
+            CVTE.decode(question(1, first, count), sealed(bytes((1, 3, 2 * count)) + bytes(2 * count)))
+    for first, count in ((0x40, 27), (0x40, 17)):
+        found = CVTE.decode(question(1, first, count), sealed(bytes((1, 3, 2 * count)) + bytes(2 * count)))
+        assert found == Decoded()
 
 
 def test_extremes_in_tens_of_millivolts() -> None:

@@ -7,9 +7,10 @@ import pytest
 from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Mode, PackState, Severity
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
+from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.pace_modbus import PaceModbus, percentage
 from tests.simulator.bank import make_packs
-from tests.simulator.modbus import question, sealed
+from tests.simulator.modbus import ascii_words, question, sealed
 from tests.simulator.modbus_pace import Dialect, PaceMap
 from tests.simulator.pack import PackSpec
 
@@ -124,6 +125,40 @@ def test_the_newer_layout_is_told_by_its_number_of_cells() -> None:
     for switches, charge, discharge in ((0x4000, True, False), (0x8000, False, True), (0, True, True)):
         pack = _pack(_changed(14, switches, V2))
         assert (pack.charge_enabled, pack.discharge_enabled) == (charge, discharge)
+
+
+@pytest.mark.parametrize("millivolts", [0, 40, 1450, 1499, 4501, 4600, 65535])
+@pytest.mark.parametrize("series", [4, 8, 16])
+def test_a_first_cell_in_trouble_costs_no_other(millivolts: int, series: int) -> None:
+    """The others tell which layout it is."""
+    cells = (millivolts, *CELLS[1:series])
+    pack = _pack([*WHOLE[:15], *cells, *[0] * (16 - series), *PROBES])
+    assert pack.cell_voltages == tuple(mv / 1000 if mv else None for mv in cells)
+    assert pack.cell_temperatures == (25.1, 25.3, 25.0, -1.5)
+
+
+def test_cells_of_a_newer_layout_that_does_not_count_them_are_not_shifted() -> None:
+    """Nothing stands where V1.3 has the first cell, and a cell where it has a temperature."""
+    assert _pack([*WHOLE[:15], 0, *CELLS, *PROBES[:5]]).cell_voltages is None
+    assert _pack([*WHOLE[:15], *PROBES, *[0] * 10, *PROBES]).cell_voltages is None
+
+
+def test_a_window_of_zeros_says_nothing() -> None:
+    """A pack that is asleep or starting, and registers that nobody fills in: no standby, no 0 degC, no "no alarms"."""
+    for first, count in ((0, 37), (0, 13)):
+        with pytest.raises(FrameError, match="0 V"):
+            window(NAME, {first: 0}, count=count)
+    assert window(NAME, {15: 0}, count=22) == Decoded()
+    assert window(NAME, {37: 0}, count=21) == Decoded()
+
+
+def test_the_name_of_a_board_is_no_serial_number() -> None:
+    """Where V1.3 has the serial number, the newer layout has its software, which twins share."""
+    board, version, serial = ([*ascii_words(text, 10)] for text in ("P4S200A-40569-1.02", "1.7", "SN0123456789"))
+    assert not window(NAME, dict(enumerate([*[0] * 20, *board], 150))).identities
+    assert window(NAME, dict(enumerate([*version, *[0] * 10, *board], 150))).identities[1].serial is None
+    assert not window(NAME, dict(enumerate([*[0] * 20, *serial], 150))).identities
+    assert window(NAME, dict(enumerate([*version, *[0] * 10, *serial], 150))).identities[1].serial == "SN0123456789"
 
 
 def test_temperatures_of_the_newer_layout_come_in_a_block_of_their_own() -> None:

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from custom_components.lfp_battery.bms.errors import FrameError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Mode, PackState, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.zt import ZtNative
 from tests.simulator.bank import make_packs
 from tests.simulator.modbus import question
@@ -177,6 +179,14 @@ def test_bits_without_a_name_are_kept_for_diagnostics() -> None:
     decoded = window(NAME, dict(enumerate(WHOLE)) | {26: 0x8000, 27: 0, 28: 0x0008})
     assert decoded.packs[1].alarms == frozenset()
     assert decoded.info["unnamed_bits"] == {"warnings": 0x8000, "errors": 0x0008}
+
+
+def test_a_window_of_zeros_says_nothing() -> None:
+    """A pack that is asleep or starting: no standby, no 0 degC, no "no alarms"."""
+    for count in (39, 25):
+        with pytest.raises(FrameError, match="0 V"):
+            window(NAME, {0: 0}, count=count)
+    assert window(NAME, {25: 0}, count=14) == Decoded()
 
 
 def test_an_empty_information_block_says_nothing() -> None:

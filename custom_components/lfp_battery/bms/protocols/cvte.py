@@ -3,6 +3,7 @@
 Source: modbus-rtu.md section 7.
 """
 
+from statistics import median
 from typing import ClassVar, Final, override
 
 from ..errors import FrameError
@@ -99,6 +100,7 @@ class Cvte(ModbusProtocol):
     address_groups = ((BANK_UNIT,),)
     conditions = frozenset(alarm.condition for table in (_FAULTS, _WARNINGS) for alarm in table.values())
     area: ClassVar[range] = range(0x11, 0x6F)
+    never_zero = frozenset({_VOLTAGE, _HIGH})
     signatures = (
         {
             _VOLTAGE: range(1000, 6501),
@@ -141,15 +143,15 @@ class Cvte(ModbusProtocol):
         )
 
 
-def _unit(highest: int) -> int | None:
-    """MV in one count, by the magnitude of the highest cell: two are described. None: it is no cell."""
-    return next((unit for sense, unit in _CELL_UNITS.items() if highest in sense), None)
+def _unit(likely: int) -> int | None:
+    """MV in one count, by the magnitude of a cell: two are described. None: it is no cell."""
+    return next((unit for sense, unit in _CELL_UNITS.items() if likely in sense), None)
 
 
 def _extremes(registers: Registers) -> dict[str, object]:
     """The highest and the lowest cell."""
     high, low = registers.u16(_HIGH), registers.u16(_LOW)
-    if not high or not low or (unit := _unit(high)) is None:
+    if not high or not low or (unit := _unit(high) or _unit(low)) is None:
         return {}
     return {"cell_voltage_max": high * unit / 1000, "cell_voltage_min": low * unit / 1000}
 
@@ -164,7 +166,8 @@ def _cells(registers: Registers) -> tuple[float | None, ...] | None:
         rest = list(words)
         first = max(place for place, word in enumerate(rest, 1) if word)
     cells = rest[:first]
-    if not cells or len(cells) < first or (unit := _unit(max(cells))) is None:
+    present = [word for word in cells if word]
+    if not present or len(cells) < first or (unit := _unit(int(median(present)))) is None:
         return None
     return tuple(word * unit / 1000 if word else None for word in cells)
 

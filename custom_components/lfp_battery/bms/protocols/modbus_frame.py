@@ -18,6 +18,10 @@ from .modbus_splitter import EXCEPTION, ModbusSplitter, crc_is_right, is_questio
 
 READ_HOLDING: Final = 0x03
 
+_ALL_CLEAR: Final = (
+    10  # registers that may all be 0 and say so, as words of alarms do; no map has more of them in a row
+)
+
 _REFUSALS: Final = {
     1: ("it does not know this function", Refusal.UNSUPPORTED),
     2: ("it does not have these registers", Refusal.UNSUPPORTED),
@@ -89,6 +93,8 @@ class ModbusProtocol(PolledProtocol):
     signatures: ClassVar[tuple[Mapping[int, range], ...]] = ()
     area: ClassVar[range] = range(0x10000)  # registers that this map has; a block beyond them is another map's
 
+    never_zero: ClassVar[frozenset[int]] = frozenset()  # voltages: 0 is a battery that is asleep, starting, or another
+
     @abstractmethod
     def read(self, unit: int, registers: Registers) -> Decoded:
         """What a window of registers says; fields outside of it stay None. Raises FrameError for nonsense only."""
@@ -145,7 +151,12 @@ class ModbusProtocol(PolledProtocol):
         if (words := self.words(_count(request), frame)) is None:
             raise FrameError(f"{len(frame)} bytes in answer to a question for {_count(request)} registers")
         start = request[2] << 8 | request[3]
-        return self.read(frame[0], Registers(dict(enumerate(words, start))))
+        registers = Registers(dict(enumerate(words, start)))
+        if any(registers.u16(register) == 0 for register in self.never_zero):
+            raise FrameError("0 V: nothing of this was measured")
+        if len(words) > _ALL_CLEAR and not any(words):
+            return Decoded()  # registers that nobody fills in
+        return self.read(frame[0], registers)
 
     @override
     def recognises(self, request: bytes, frame: bytes) -> bool:

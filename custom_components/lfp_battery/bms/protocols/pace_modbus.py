@@ -5,6 +5,7 @@ by register 15, which holds the number of cells there and a cell voltage here.
 """
 
 from collections.abc import Mapping
+import re
 from typing import Any, ClassVar, Final, override
 
 from ..model import Alarm, Condition, Identity, Mode, PackState, Severity, power_of
@@ -37,6 +38,7 @@ _CELL_MV: Final = range(1500, 4501)
 _CELLS_V2, _MOST_CELLS_V2 = 16, 32
 _PROBE_COUNT_V2, _PROBES_V2, _MOST_PROBES_V2 = 46, 47, 8
 _MOSFET_V2: Final = Field(57, "mosfet_temperature", 10, signed=True, absent=_NO_PROBE)
+_BOARD: Final = re.compile(r"P\d+S")  # begins the names of boards and of their software
 _TEXTS_V2: Final = (170, 180, 190)  # software, serial number, model
 _LIKELY_CELSIUS: Final = range(-400, 1201)  # 0.1 degC
 
@@ -127,10 +129,12 @@ def _cells(registers: Registers) -> tuple[float | None, ...] | None:
     """Cell voltages; None where the window does not tell which layout it is."""
     if _is_v2(registers):
         words = registers.block(_CELLS_V2, registers.u16(_LAYOUT) or 0)
-    elif (registers.u16(_LAYOUT) or 0) in _CELL_MV:
-        words = registers.block(_CELLS, _MOST_CELLS)
     else:
-        return None
+        words = registers.block(_CELLS, _MOST_CELLS)
+        others = [word for word in words or () if word][1 if registers.u16(_LAYOUT) else 0 :]
+        usual = sum(word in _CELL_MV for word in others)
+        if 2 * usual <= len(others) or (not registers.u16(_LAYOUT) and registers.u16(_PROBES) in _CELL_MV):
+            return None  # no cells, or those of a v2 that does not count them
     return (_millivolts(words) or None) if words is not None else None
 
 
@@ -139,8 +143,8 @@ def _temperatures(registers: Registers, found: dict[str, Any]) -> None:
     if (words := registers.block(_PROBES, _ALL_PROBES)) is None:
         return
     probes = [_celsius(word) for word in words]
-    likely = all(probe is None or round(probe * 10) in _LIKELY_CELSIUS for probe in probes) and any(words)
-    if not registers.has(_LAYOUT) and not likely:
+    likely = all(probe is None or round(probe * 10) in _LIKELY_CELSIUS for probe in probes)
+    if not any(words) or (not registers.has(_LAYOUT) and not likely):
         return
     on_cells = tuple(probes[:4])
     if any(probe is not None for probe in on_cells):
@@ -207,9 +211,12 @@ def _discharged(registers: Registers) -> float | None:
 def _identity(registers: Registers, info: dict[str, object]) -> Identity:
     """V1.3: version, serial numbers of BMS and pack. V2: version, serial number, model, from where V1.3 has the last."""
     if registers.has(150):
-        if (bms := registers.text(160, 10)) is not None:
+        version, bms, pack = (registers.text(first, 10) for first in (150, 160, 170))
+        if version is None and bms is None:
+            return Identity()  # v2 has its software where V1.3 has the serial number
+        if bms is not None:
             info["bms_serial"] = bms
-        return Identity(firmware=registers.text(150, 10), serial=registers.text(170, 10))
+        return Identity(firmware=version, serial=None if pack is None or _BOARD.match(pack) else pack)
     if (serial := registers.text(180, 10)) is None:
         return Identity()
     return Identity(firmware=registers.text(170, 10), serial=serial, model=registers.text(190, 10))
@@ -219,6 +226,7 @@ class PaceModbus(ModbusProtocol):
     """Every pack answers for itself; nothing in this map limits a current."""
 
     name = "pace-modbus-1.3"
+    never_zero = frozenset({_VOLTAGE})
     address_groups: ClassVar[tuple[tuple[int, ...], ...]] = (tuple(range(1, 17)),)
     conditions = frozenset(alarm.condition for table in (_WARNINGS, _PROTECTIONS, _FAULTS) for alarm in table.values())
     polls = (

@@ -156,6 +156,7 @@ class ZtNative(ModbusProtocol):
     """Packs on their own link, each at its module ID; a master that speaks Growatt to an inverter is not among them."""
 
     name = "eg4ll-zt-native"
+    never_zero = frozenset({_VOLTAGE})
     # 1 to 15 as the packs count, 16 (all switches on) the master of the document of 2017.
     address_groups: ClassVar[tuple[tuple[int, ...], ...]] = (tuple(range(1, 17)), _LIFEPOWER4)
     conditions = frozenset(alarm.condition for *_, table in _NAMED for alarm in table.values())
