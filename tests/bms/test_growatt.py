@@ -123,7 +123,7 @@ def test_the_first_cell_is_found_in_either_place(frame: bytes) -> None:
 @pytest.mark.parametrize("base", [0x70, 0x71])
 def test_packs_of_every_size_show_their_own_cells(count: int, base: int) -> None:
     """Empty places at the end are no cells."""
-    dump = block(0x70, *[0] * 17) | block(base, *MILLIVOLTS[:count])
+    dump = block(0x70, 1, *[0] * 16) | block(base, *MILLIVOLTS[:count])
     assert read(dump).cell_voltages == tuple(mv / 1000 for mv in MILLIVOLTS[:count])
 
 
@@ -133,6 +133,45 @@ def test_a_window_that_may_lack_a_cell_says_nothing() -> None:
     assert read(block(0x71, *MILLIVOLTS[:8])).cell_voltages is None
     assert read(block(0x71, *MILLIVOLTS)).cell_voltages is not None
     assert read(block(0x70, *[0] * 17)).cell_voltages is None
+
+
+@pytest.mark.parametrize("millivolts", [500, 1450, 1950, 1999, 4600, 5000])
+@pytest.mark.parametrize("series", [8, 16])
+def test_a_first_cell_in_trouble_moves_no_other(millivolts: int, series: int) -> None:
+    """JK's, one register before the document's place."""
+    cells = (millivolts, *MILLIVOLTS[1:series])
+    assert read(block(0x70, *cells, *[0] * (17 - series))).cell_voltages == tuple(mv / 1000 for mv in cells)
+
+
+@pytest.mark.parametrize("series", [8, 15, 16])
+@pytest.mark.parametrize("base", [0x70, 0x71])
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_broken_wire_moves_no_cell(*, wide: bool, base: int, series: int) -> None:
+    """Whichever cell reads nothing: the others keep their numbers, or nothing is shown."""
+    for number in (0, 1, 7):
+        for broken in range(series):
+            cells = [0 if place == broken else mv for place, mv in enumerate(MILLIVOLTS[:series])]
+            dump = block(0x70, *[0] * 17) | {0x70: number} | block(base, *cells)
+            if not wide:
+                del dump[0x70]
+            shown = read({register: dump[register] for register in sorted(dump) if register <= 0x80}).cell_voltages
+            true = tuple(mv / 1000 if mv else None for mv in cells)
+            assert shown is None or shown == true[: len(shown)]
+
+
+def test_fifteen_words_are_fifteen_cells_only_where_something_says_so() -> None:
+    """They may be JK's sixteen without the first; the count settles it, the voltage, or the pack's number before them."""
+    fifteen = tuple(mv / 1000 for mv in MILLIVOLTS[:15])
+    window = block(0x71, *MILLIVOLTS[:15], 0)
+    assert read(window).cell_voltages is None
+    assert read(window | {0x70: 0}).cell_voltages is None
+    assert read(window | {0x70: 300}).cell_voltages is None
+    assert read(window | {0x70: 2}).cell_voltages == fifteen
+    assert read(window | {0x29: 15}).cell_voltages == fifteen
+    assert read(window | {0x29: 16}).cell_voltages is None
+    assert read(window | {0x70: 1950, 0x29: 15}).cell_voltages == fifteen
+    assert read(window | {0x16: sum(MILLIVOLTS[:15]) // 10}).cell_voltages == fifteen
+    assert read(block(0x70, 3000, *MILLIVOLTS[:15], 9)).cell_voltages is None
 
 
 def test_a_dead_cell_is_shown_as_it_is() -> None:

@@ -1,7 +1,8 @@
 """Growatt "xxSxxP ESS" on RS485: registers in which address 1 speaks for a pack or for a bank in parallel.
 
 Source: modbus-rtu.md section 3. Two products depart from the document: JK puts the cells one register lower, and banks
-of ZT and EG4-LL packs count capacity in a word that wraps at 655.36 Ah.
+of ZT and EG4-LL packs count capacity in a word that wraps at 655.36 Ah. The block from 0x0100 on stays unread: nobody has
+captured it, and EG4-LL firmware falls silent when asked for what it does not have.
 """
 
 from collections.abc import Mapping
@@ -160,6 +161,7 @@ class Growatt(ModbusProtocol):
         alarm.condition for table in (_ERRORS, _WARNINGS, _EXTENDED_ERRORS) for alarm in table.values()
     )
     area: ClassVar[range] = range(0x0001, 0x0091)
+    never_zero = frozenset({_VOLTAGE})
     signatures = (
         {_SOC: range(101), _VOLTAGE: range(1000, 6501), _TEMPERATURE: range(-40, 91)},
         {register: range(2000, 4501) for register in range(_CELLS + 1, _CELLS + 5)},
@@ -250,26 +252,38 @@ def _check(registers: Registers) -> None:
 # --- cells -----------------------------------------------------------------------------------------------------------
 
 _CELL: Final = range(2000, 4501)  # mV
+_ANY_CELL: Final = range(500, 5001)  # mV, of one in trouble too; no number of a pack
+_PACK_NUMBERS: Final = range(1, 17)  # that stand before the cells by the document; no cell reads so little
+_AMBIGUOUS: Final = 15  # cells
 _HIGHEST_CELL: Final = 5000  # mV; no front-end measures more
 _COUNTS: Final = frozenset({4, 8, 15, 16})  # in series, by the document
 _SUM_TOLERANCE: Final = 0.03  # of packs in parallel the voltage is the lowest one's, the cells are the answering one's
 
 
 def _cells(registers: Registers) -> tuple[float | None, ...] | None:
-    """Cell voltages in V, cell 1 first; None when it is not certain which word is cell 1."""
-    if (words := registers.block(_CELLS + 1, 16)) is None:
+    """Cell voltages in V, cell 1 first; None when it is not certain which word is cell 1.
+
+    Fifteen words from the document's place on are 15 cells, or JK's 16 without the first, or 16 without the last.
+    """
+    if (words := registers.block(_CELLS + 1, 16)) is None or not any(words):
         return None
-    first = registers.u16(_CELLS)
-    choices = [_trimmed(words)]
-    if first is not None and first in _CELL:
-        choices.insert(0, _trimmed((first, *words[:15])))
-    if not choices[0]:
+    first, count, voltage = registers.u16(_CELLS), registers.u16(_CELL_COUNT), registers.u16(_VOLTAGE)
+    documented = _trimmed(words)
+    jk = _trimmed((first, *words)) if first is not None and first in _ANY_CELL else ()
+    if first is not None and jk and len(jk) <= 16:
+        usual, choices = jk, [jk, documented]
+    elif jk and words[-1] not in _ANY_CELL:
         return None
-    usual = sum(word in _CELL for word in choices[0])
-    if max(choices[0]) > _HIGHEST_CELL or 2 * usual < len(choices[0]):
+    else:
+        usual, choices = documented, [documented]
+    if max(usual) > _HIGHEST_CELL or 2 * sum(word in _CELL for word in usual) < len(usual):
         raise FrameError("the words of the cells hold no cells")
-    if (voltage := registers.u16(_VOLTAGE)) is not None:
+    if count in _COUNTS:
+        choices = [cells for cells in choices if len(cells) == count]
+    elif voltage is not None:
         choices = [cells for cells in choices if abs(sum(cells) / 10 - voltage) <= _SUM_TOLERANCE * voltage]
+    elif first is None or first not in _PACK_NUMBERS:
+        choices = [cells for cells in choices if cells is jk or len(cells) != _AMBIGUOUS]
     cells = next((cells for cells in choices if len(cells) in _COUNTS), ())
     return tuple(word / 1000 if word else None for word in cells) or None
 
