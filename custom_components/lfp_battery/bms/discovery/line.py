@@ -17,6 +17,8 @@ _LATE: Final = 10.0
 _ECHO: Final = 1.0
 # Bytes further apart than this are not of one frame, in seconds.
 _PAUSE: Final = 1.0
+# An intact answer that comes so long after our last question, and is not its late one, is somebody else's, in seconds.
+_UNASKED: Final = 3.0
 # What was heard in so many seconds before somebody's question is part of the same conversation.
 _RECENT: Final = 1.0
 
@@ -50,6 +52,7 @@ class Ears:
         self.recent: deque[tuple[float, bytes]] = deque()  # (monotonic, bytes)
         self.questions: list[bytes] = []  # somebody else's
         self.answers = 0  # intact, to no question of ours
+        self.unasked = 0  # ... that came when nothing of ours was being answered
         self.link_bus = False
 
     def sent(self, question: bytes, now: float) -> None:
@@ -61,6 +64,11 @@ class Ears:
     def foreign(self) -> bool:
         """Whether somebody else asks."""
         return bool(self.questions)
+
+    @property
+    def somebody(self) -> bool:
+        """Whether somebody else asks, or is answered."""
+        return self.foreign or self.unasked > 0
 
     def hear(self, data: bytes, now: float) -> None:
         """Take in bytes as they came."""
@@ -82,6 +90,8 @@ class Ears:
                 elif any(_is_intact(protocol, frame) for protocol in ear.protocols):
                     answers.add(frame)
         self.answers += len(answers)
+        if not self._own or now - self._own[-1][0] > _UNASKED:
+            self.unasked += len(answers)
 
     def _is_ours(self, frame: bytes, now: float) -> bool:
         """Whether it is an echo of our question, or an answer to it."""

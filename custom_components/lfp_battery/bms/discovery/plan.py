@@ -12,12 +12,12 @@ Every question reads. What each could mean to a battery of another protocol:
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from ..catalog import find_family, protocols_of
 from ..protocols import POLLED
-from ..protocols.base import Integrity, PolledProtocol, Probe
+from ..protocols.base import Integrity, PolledProtocol, Probe, Scope
 from ..protocols.strangers import STRANGERS, Stranger
 
 # The console first at its speed. Then frames that say what they are, then Modbus in the order of modbus-rtu.md section
@@ -42,6 +42,10 @@ _SPEEDS: Final = (9600, 115200, 19200)
 # Silence that means "nobody here" where a probe does not say, in seconds: Modbus answers within 200 ms (modbus-rtu.md
 # section 2), the first byte of a Pylontech answer once took 250 ms (pylon-rs485.md section 8); gateways take their time.
 _PATIENCE: Final = {Integrity.CRC: 0.4, Integrity.ADDITIVE: 0.6}
+# ... at an address where hardly anybody is; the answer of a slower one is known when it comes late.
+_BRIEF: Final = {Integrity.CRC: 0.25, Integrity.ADDITIVE: 0.35}
+# A group with fewer addresses is one that was asked already.
+_MANY: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +59,7 @@ class Step:
     stranger: Stranger | None = None
     address: int | None = None
     wake: bool = False  # call it at another speed first (`PolledProtocol.wake`)
+    last: bool = False  # at an unlikely address, while there is time
 
     @property
     def name(self) -> str:
@@ -109,7 +114,53 @@ def plan(
             if speeds is None or stranger.baudrate in speeds
             for question in stranger.questions
         ]
+    asked = {(step.baudrate, step.question) for step in steps}
+    for step in _elsewhere(protocols, speeds or _by_likelihood(protocols)):
+        if (step.baudrate, step.question) not in asked:
+            asked.add((step.baudrate, step.question))
+            steps.append(step)
     return steps
+
+
+def _elsewhere(protocols: Sequence[PolledProtocol], speeds: Sequence[int]) -> Iterator[Step]:
+    """The essential question at every other address of the first group: a single pack, or a bank whose master sleeps.
+
+    Of maps that share a frame one asks: an answer of another shows that somebody is there.
+    """
+    rank = {name: place for place, name in enumerate(_ORDER)}
+    for speed in speeds:
+        forms: set[object] = set()
+        for protocol in sorted(protocols, key=lambda one: rank.get(one.name, len(rank))):
+            essential = next(poll for poll in protocol.polls if poll.essential)
+            group = protocol.address_groups[0]
+            form = type(protocol).splitter if protocol.integrity is Integrity.CRC else protocol.name
+            alone = essential.scope is Scope.BANK or essential.shared or protocol.integrity is Integrity.NONE
+            if alone or len(group) < _MANY or speed not in protocol.speeds or form in forms:
+                continue
+            forms.add(form)
+            probed = {probe.address for probe in protocol.probes}
+            for address in group:
+                if address not in probed:
+                    yield Step(
+                        baudrate=speed,
+                        question=essential.request(address),
+                        wait=_BRIEF[protocol.integrity],
+                        protocol=protocol,
+                        address=address,
+                        last=True,
+                    )
+
+
+def further(step: Step, protocols: Sequence[PolledProtocol]) -> list[Step]:
+    """What an answer at an address of the last round is asked next: every map has its own question."""
+    found: list[Step] = []
+    for protocol in protocols:
+        if not step.last or step.address not in protocol.address_groups[0] or step.baudrate not in protocol.speeds:
+            continue
+        question = next(poll for poll in protocol.polls if poll.essential).request(step.address)
+        if question != step.question:
+            found.append(replace(step, protocol=protocol, question=question, wait=patience(protocol)))
+    return found
 
 
 def _speeds(protocols: Sequence[PolledProtocol]) -> list[int]:

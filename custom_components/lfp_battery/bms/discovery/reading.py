@@ -1,6 +1,6 @@
 """Reading what has answered: every pack behind the line, or the bank that speaks for them, and who they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from .report import FoundPack
 _EMPTY_NEIGHBOURS: Final = 3
 # Neighbours of a known pack are given so many seconds more than it took; one that is slower comes later by itself,
 # since a client asks after newcomers.
-_SLOWER: Final = 0.05
+_SLOWER: Final = 0.15
 _BITS_PER_BYTE: Final = 10
 
 
@@ -79,17 +79,20 @@ class Reader:
         self._tell = tell
         self._essential = next(poll for poll in protocol.polls if poll.essential)
 
-    async def read(self, address: int, *, nearby: bool = False) -> dict[str, Any] | None:
+    async def read(self, address: int, *, nearby: bool = False, known: Collection[int] = ()) -> dict[str, Any] | None:
         """Fields of the report; None when nothing can be read.
 
-        `nearby`, for a bank that is known: only the packs in a row from `address` on, and only who they are.
+        `nearby`, for a bank that is known: only the packs near `address` and those that are `known`, and only who they
+        are.
         """
+        if known and self._essential.scope is Scope.BANK:
+            address = min(known)
         if self._essential.scope is Scope.BANK:
             return await self._read_bank(address)
         if self._essential.shared:
             packs = await self._read_shared(address)
         elif nearby:
-            packs = await self._row(address)
+            packs = await self._row(address, known)
         else:
             packs = await self._walk(address)
         if not packs:
@@ -128,7 +131,11 @@ class Reader:
         if exchange.frame is not None:
             under_way = (len(request) + len(exchange.frame)) * _BITS_PER_BYTE / self._baudrate
             self._latency = max(self._clock.monotonic() - began - under_way, 0.0)
-        if exchange.decoded is None and exchange.refused is None and (exchange.damaged or exchange.noise):
+        if (
+            exchange.decoded is None
+            and exchange.refused is None
+            and (exchange.damaged or exchange.noise or exchange.strays)
+        ):
             exchange = await self._ask(request, wait=wait, private=poll.private)
         return exchange
 
@@ -170,25 +177,38 @@ class Reader:
                     continue
                 silent += 1
                 # a group without its master is not there
-                if silent >= _EMPTY_NEIGHBOURS or (place == 0 and address not in group):
+                if place == 0 and address not in group:
+                    break
+                if silent >= _EMPTY_NEIGHBOURS and not (address in group and place < group.index(address)):
                     break
         return packs
 
-    async def _row(self, address: int) -> list[_Pack]:
-        """Those in a row from this address on, with no more patience than the first of them needs."""
+    async def _row(self, address: int, known: Collection[int]) -> list[_Pack]:
+        """Those that are known, and those in a row from this address on, with little more patience than one needs."""
         group = next(group for group in self._protocol.address_groups if address in group)
+        row = (*known, *(candidate for candidate in group if candidate >= min((address, *known))))
         packs: list[_Pack] = []
         wait: float | None = None
-        for candidate in group[group.index(address) :]:
+        silent = 0
+        for candidate in dict.fromkeys(row):
+            # whoever is known is asked for, whoever else is silent; nobody waits for a bank that is gone
+            if silent >= _EMPTY_NEIGHBOURS and (candidate not in known or not packs):
+                break
             pack = _Pack(candidate, await self._values(self._essential, candidate, wait=wait))
             if pack.state is None:
-                break
+                silent += 1
+                wait = self._patience if wait is None else wait
+                if not known and not packs:
+                    break
+                continue
+            silent = 0
+            self._tell(0.0, candidate)
             wait = min(self._patience, self._latency + _SLOWER)
             packs.append(pack)
             for poll in self._once(Scope.PACK, candidate):
                 if poll.private and pack.identity.serial is None:
                     pack.answers += await self._who(poll, candidate)
-        return packs
+        return sorted(packs, key=lambda pack: pack.address)
 
     # --- who they are ------------------------------------------------------------------------------------------------
 
