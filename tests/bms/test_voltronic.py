@@ -254,7 +254,7 @@ def test_half_of_a_current_that_is_zero_says_nothing(register: int) -> None:
 
 def test_what_is_not_provided_reads_zero_and_is_unknown() -> None:
     """Capacities, limits, numbers of packs."""
-    bank = _bank({}, first=0x30, count=0x48)
+    bank = _bank({0x32: 532}, first=0x30, count=0x48)
     for name in (
         "full_capacity",
         "remaining_capacity",
@@ -263,6 +263,30 @@ def test_what_is_not_provided_reads_zero_and_is_unknown() -> None:
         "charge_current_limit",
     ):
         assert getattr(bank, name) is None
+
+
+def test_switches_of_a_block_that_nobody_filled_in_are_unknown() -> None:
+    """Neither allowed nor forbidden; with voltages beside them, or a bit that is set, they are filled in."""
+    assert window(NAME, {0x70: 0}, count=5).bank is None
+    assert window(NAME, {0x70: 0}, count=8).bank is None
+    assert _bank(dict(enumerate([560, 440, 0, 0, 0], 0x70))).charge_enabled is False
+    assert _bank(dict(enumerate([0, 0, 0, 0, 0xC0], 0x70))).charge_enabled is True
+
+
+@pytest.mark.parametrize("register", [0x72, 0x73])
+def test_a_current_limit_of_zero_by_itself_is_unknown(register: int) -> None:
+    """What is unknown reads 0, and nothing beside it says that it was filled in."""
+    assert window(NAME, {register: 0}).bank is None
+    assert window(NAME, {register: 1500}).bank is not None
+
+
+def test_a_summary_of_zeros_says_nothing() -> None:
+    """A bank that is asleep or starting: no 0 %, no 0 A, no "no alarms"."""
+    for count in (16, 6):
+        with pytest.raises(FrameError, match="0 V"):
+            window(NAME, {0x30: 0}, count=count)
+    with pytest.raises(FrameError, match="0 V"):
+        window(NAME, {0x32: 0})
 
 
 def test_a_charge_limit_of_zero_amperes_is_one() -> None:

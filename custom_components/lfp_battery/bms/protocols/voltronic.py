@@ -137,10 +137,9 @@ def _limits(registers: Registers, values: dict[str, Any]) -> None:
     charge, discharge = registers.u16(_CHARGE_VOLTAGE), registers.u16(_DISCHARGE_VOLTAGE)
     values["charge_voltage_limit"] = _amount(charge, 10)
     values["discharge_voltage_limit"] = _amount(discharge, 10)
-    if charge == discharge == 0:
-        return  # nobody filled this block in
+    filled_in = bool(charge or discharge)  # else 0 A may as well be what is unknown
     for name, register in (("charge_current_limit", _CHARGE_CURRENT), ("discharge_current_limit", _DISCHARGE_CURRENT)):
-        if (raw := registers.u16(register)) is not None:
+        if (raw := registers.u16(register)) or (raw == 0 and filled_in):
             values[name] = raw / 10
 
 
@@ -237,6 +236,7 @@ class Voltronic(ModbusProtocol):
     )
     # In the form that is Modbus.
     area: ClassVar[range] = range(0x01, 0x78)
+    never_zero = frozenset({_VOLTAGE})
     signatures = (
         {_VOLTAGE: range(100, 651), _SOC: range(101)},
         *(
@@ -333,7 +333,8 @@ class Voltronic(ModbusProtocol):
         values["modules_online"] = registers.u16(_ONLINE) or None
         values["alarms"] = alarms(registers)
         _limits(registers, values)
-        if (status := registers.u16(_STATUS)) is not None:
+        nobody = registers.u16(_CHARGE_VOLTAGE) == registers.u16(_DISCHARGE_VOLTAGE) == 0  # ... filled in this block
+        if (status := registers.u16(_STATUS)) is not None and (status or not nobody):
             _switches(status, values, info)
         _diagnostics(registers, info)
         known = {name: value for name, value in values.items() if value is not None}
