@@ -62,6 +62,7 @@ class Dialect(StrEnum):
 
     WORDS16 = "words16"
     BYTES16 = "bytes16"  # one register at a time
+    PAIRS = "pairs"  # as WORDS16, but no more than two registers at a time (own construction)
     STANDARD = "standard"
     FUNCTION_FIRST = "function first"
 
@@ -101,7 +102,7 @@ class VoltronicMap(RegisterMap):
         count = len(words)
         data = struct.pack(f">{count}H", *words)
         match self.dialect:
-            case Dialect.WORDS16:
+            case Dialect.WORDS16 | Dialect.PAIRS:
                 return sealed(struct.pack(">BBH", unit, READ, count) + data)
             case Dialect.BYTES16:
                 return sealed(struct.pack(">BBH", unit, READ, 2 * count) + data)
@@ -113,7 +114,8 @@ class VoltronicMap(RegisterMap):
     @override
     def refusal(self, start: int, count: int) -> int | None:
         """See `RegisterMap`."""
-        return UNKNOWN_COMMAND if self.dialect is Dialect.BYTES16 and count > 1 else None
+        most = {Dialect.BYTES16: 1, Dialect.PAIRS: 2}.get(self.dialect)
+        return UNKNOWN_COMMAND if most is not None and count > most else None
 
     @override
     def page(self, bank: SimBank, unit: int) -> Page | None:

@@ -118,13 +118,9 @@ def _temperatures(registers: Registers, values: dict[str, Any], info: dict[str, 
 
 
 def _current(registers: Registers) -> float | None:
-    """A, positive while charging. One of the two by itself says nothing when it is 0: the other may flow, or neither."""
+    """A, positive while charging; out of one answer: two that came one after the other may be of either direction."""
     charging, discharging = registers.u16(_CHARGING), registers.u16(_DISCHARGING)
-    if charging is not None and discharging is not None:
-        return (charging - discharging) / 10
-    if charging:
-        return charging / 10
-    return -discharging / 10 if discharging else None
+    return None if charging is None or discharging is None else (charging - discharging) / 10
 
 
 def _amount(raw: int | None, per: int) -> float | None:
@@ -188,7 +184,7 @@ class Voltronic(ModbusProtocol):
     address_groups: ClassVar[tuple[tuple[int, ...], ...]] = ((1,),)
     conditions = CONDITIONS
     # Section 4.2. Smaller blocks are those that inverters are known to read; single registers are all that one firmware
-    # answers, which leaves out what takes two of them (capacities) or many (cells).
+    # answers, which leaves out what takes two of them (capacities, the current) or many (cells).
     polls = (
         _block(
             "status",
@@ -200,8 +196,7 @@ class Voltronic(ModbusProtocol):
                 6,
                 _single("soc", _SOC),
                 _single("voltage", _VOLTAGE),
-                _single("charging", _CHARGING),
-                _single("discharging", _DISCHARGING),
+                _block("currents", _CHARGING, 2),
             ),
             _block("alarms", 0x37, 6, *(_single(name, register) for register, name in WORD_NAMES.items())),
             _single("online", _ONLINE),
