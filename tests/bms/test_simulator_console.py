@@ -17,7 +17,7 @@ from tests.simulator.bus import Bus
 from tests.simulator.console import FORBIDDEN, ConsoleSpeaker
 from tests.simulator.console_text import Profile
 from tests.simulator.faults import Fault, Kind
-from tests.simulator.pack import PackSpec
+from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.speaker import Disguise
 
 from .rig import Told
@@ -391,3 +391,52 @@ async def test_a_pack_that_drops_off_falls_silent_alone(make_console: MakeConsol
     console.speaker.bank.packs[2].silent = False
     await console.run(70.0)
     assert console.told.last(2).online
+
+
+@pytest.mark.parametrize("profile", [Profile.V5, Profile.US_C])
+async def test_a_damaged_barcode_is_never_another_battery(make_console: MakeConsole, profile: Profile) -> None:
+    """No check protects it: of the table, of the details and of `info`, only what came twice alike counts.
+
+    Every third answer has one wrong character in each barcode, which is more than any line of 1e-5 does.
+    """
+    console = await make_console(profile, 2)
+    serials = {address: pack.spec.serial for address, pack in console.speaker.bank.packs.items()}
+    console.speaker.misprints = 3
+    await console.run(600.0)
+    assert console.speaker.misprinted > (20 if profile is Profile.V5 else 0)
+    for _, report in console.told.packs:
+        assert report.identity is None or report.identity.serial in (None, serials[report.address])
+    for address, serial in serials.items():
+        report = console.told.last(address)
+        assert report.identity is not None
+        assert report.identity.serial == serial
+
+
+@pytest.mark.parametrize("profile", [Profile.V5, Profile.US_C])
+async def test_a_line_that_flips_bits_shows_no_other_serial_number(make_console: MakeConsole, profile: Profile) -> None:
+    """Every bit with 1e-4, ten times what a bad line does; the packs come and go meanwhile."""
+    console = await make_console(profile, 3)
+    console.bus.faults.add(Fault(kind=Kind.FLIP_BITS, rate=1e-4))
+    serials = {address: pack.spec.serial for address, pack in console.speaker.bank.packs.items()}
+    for _ in range(6):
+        await console.run(200.0)
+        console.speaker.bank.packs[2].silent = not console.speaker.bank.packs[2].silent
+    shown = {
+        (report.address, report.identity.serial) for _, report in console.told.packs if report.identity is not None
+    }
+    assert {one for one in shown if one[1] is not None} == set(serials.items())
+
+
+async def test_another_battery_in_the_slot_is_still_noticed(make_console: MakeConsole) -> None:
+    """Its barcode comes twice, too."""
+    console = await make_console(Profile.V5, 2)
+    await console.run(60.0)
+    console.speaker.bank.remove(2)
+    await console.run(60.0)
+    assert not console.told.last(2).online
+    console.speaker.bank.add(2, SimPack(PackSpec(serial="OTHERBATTERY0001", cells=16, seed=77)))
+    back = len(console.told.packs)
+    await console.run(120.0)
+    assert console.told.last(2).online
+    told = [report for _, report in console.told.packs[back:] if report.address == 2 and report.online]
+    assert {report.identity.serial if report.identity is not None else None for report in told} == {"OTHERBATTERY0001"}

@@ -55,10 +55,13 @@ class ConsoleSpeaker(Ledger):
         self.idle_noise = b""  # in front of the next answer, once
         self.truncated = 0  # so many answers end in the middle
         self.unsolicited: str | None = None  # a line that comes into the next answer
+        self.misprints = 0  # one answer in so many has a wrong character in its barcodes, each time at another place
+        self.misprinted = 0  # answers that had
         self.damaged_cells: frozenset[int] = frozenset()
         self.reordered = False  # `pwr` prints its columns in another order, with one more
         self.commands: list[str] = []  # understood, in order
         self._printer = Printer(self.make)
+        self._answers_given = 0
         self._typed = bytearray()
         self._pages: list[tuple[str, ...]] = []
         self._answers: dict[str, Callable[[int | None], tuple[str, _Told] | None]] = {
@@ -172,13 +175,27 @@ class ConsoleSpeaker(Ledger):
 
     def _sent(self, text: str, told: _Told, request: bytes, number: int | None = None, command: str = "") -> Reply:
         data = text.encode("latin-1")
-        data, self.idle_noise = self.idle_noise + data, b""
+        data, self.idle_noise = self.idle_noise + self._misprint(data), b""
         on_wire = self.noting(command, told) if told else None
         if self.truncated and command:
             self.truncated -= 1
             data, on_wire = data[: len(data) // 2], None
         address = min(self.bank.packs) if number is None else number
         return Reply(data, self.delay, address=address, request=request, on_wire=on_wire)
+
+    def _misprint(self, data: bytes) -> bytes:
+        self._answers_given += 1
+        if not self.misprints or self._answers_given % self.misprints:
+            return data
+        text = data
+        for pack in self.bank.packs.values():
+            serial = pack.spec.serial
+            at = self._answers_given // self.misprints % len(serial)
+            text = text.replace(
+                serial.encode(), f"{serial[:at]}{'Q' if serial[at] != 'Q' else 'Z'}{serial[at + 1 :]}".encode()
+            )
+        self.misprinted += text != data
+        return text
 
     # --- pager -------------------------------------------------------------------------------------------------------
 

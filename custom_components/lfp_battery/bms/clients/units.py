@@ -42,8 +42,11 @@ class _Answer[StateT: BatteryState]:
         "reading",
         "refusals",
         "refused_in",
+        "said",
+        "said_at",
         "silences",
         "unsupported",
+        "unsure",
     )
 
     def __init__(self) -> None:
@@ -56,6 +59,19 @@ class _Answer[StateT: BatteryState]:
         self.refused_in = 0
         self.not_before = 0.0  # monotonic
         self.unsupported = False
+        self.said: Identity | None = None  # by the last answer, when nothing on the wire protects it
+        self.said_at = float("-inf")  # monotonic
+        self.unsure = False  # something of that was not said by the answer before it
+
+    def repeated(self, identity: Identity, now: float) -> Identity:
+        """What this answer and the one before it say alike; the same answer may be handed out more than once."""
+        if now <= self.said_at:
+            return Identity()
+        before, self.said, self.said_at = self.said or Identity(), identity, now
+        said = {f.name: value for f in fields(identity) if (value := getattr(identity, f.name)) is not None}
+        alike = {name: value for name, value in said.items() if getattr(before, name) == value}
+        self.unsure = alike != said
+        return Identity(**alike)
 
 
 class Unit[StateT: BatteryState]:
@@ -128,7 +144,7 @@ class Unit[StateT: BatteryState]:
         if poll.essential or poll.cadence is Cadence.CYCLE:
             return True
         if poll.cadence is Cadence.ONCE:
-            return answer.fragment is None
+            return answer.fragment is None or answer.unsure
         return self._whole or turn or answer.fragment is None
 
     def answered(self, poll: Poll, now: float, fragment: StateT | None, identity: Identity | None) -> None:
@@ -139,7 +155,10 @@ class Unit[StateT: BatteryState]:
         answer.ever = True
         answer.misses = answer.silences = answer.refusals = 0
         self.received = now
-        if identity is not None:
+        if identity is not None and self._integrity is Integrity.NONE:
+            # one damaged character would be another battery: only what is said twice counts
+            identity = answer.repeated(identity, now)
+        if identity is not None and identity != Identity():
             if identity.serial is not None and self._integrity is not Integrity.NONE:
                 self.doubts.said(identity.serial, now)  # without any check, two numbers may be one that was damaged
             self.identity = self.identity.joined(identity) if self.identity else identity
@@ -215,7 +234,9 @@ class Unit[StateT: BatteryState]:
     def must_identify(self) -> bool:
         """Whether this reading is to be kept back: another battery may have come, and has not said who it is."""
         private = [self._answers[poll.name] for poll in self._polls if poll.private and poll.cadence is Cadence.ONCE]
-        if self._unidentified and any(answer.fragment is None and not answer.unsupported for answer in private):
+        if self._unidentified and any(
+            (answer.fragment is None or answer.unsure) and not answer.unsupported for answer in private
+        ):
             self._unidentified -= 1
             return True
         return False
