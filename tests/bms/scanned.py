@@ -23,7 +23,8 @@ class Scanned:
 
     async def scan(self, **how: Any) -> ScanReport:
         """Scan it to the end; the port is free again afterwards."""
-        task = asyncio.create_task(scan(self.bus.open_line, clock=self.clock, on_progress=self.progress.append, **how))
+        how = {"on_progress": self.progress.append, **how}
+        task = asyncio.create_task(scan(self.bus.open_line, clock=self.clock, **how))
         began = self.clock.monotonic()
         while not task.done():
             await self.clock.advance(0.05)

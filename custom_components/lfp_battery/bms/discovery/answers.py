@@ -64,6 +64,9 @@ def look(
                 else:
                     damaged += protocol is asked and err.dialect is None
             else:
+                if not protocol.is_answer(question, frame):
+                    damaged += protocol is asked  # intact, but to another question: late, or somebody else's
+                    continue
                 # a maker's name, where it was asked for, is proof (CVTE's, modbus-rtu.md section 13)
                 named = protocol is asked and any(who.manufacturer for who in decoded.identities.values())
                 (recognised if named else answered).append(protocol)

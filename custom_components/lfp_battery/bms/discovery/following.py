@@ -82,13 +82,16 @@ class Follower:
         best = self._best()
         if best is None:
             return self._by_questions(list(questions))
+        scope = next(poll.scope for poll in best.protocol.polls if poll.essential)
+        said = {**(dict.fromkeys(best.identities) if scope is Scope.PACK else {}), **best.packs}
         packs = tuple(
             FoundPack(
                 address=address,
                 identity=best.identities.get(address, Identity()),
-                state=combine(PackState(address=address), list(said.values())),
+                # of some only the name was heard
+                state=combine(PackState(address=address), list((states or {}).values())),
             )
-            for address, said in sorted(best.packs.items())
+            for address, states in sorted(said.items())
         )
         bank = combine(BankState(), list(best.bank.values())) if best.bank else None
         return {

@@ -23,7 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 # Questions after who packs are are left to the client from so many seconds on, counted from the first question: a scan
 # that finds ends within 30. A bank that is found late is given so many seconds for them.
 _TIME_FOR_IDENTITIES: Final = 22.0
-_LATE_IDENTITIES: Final = 8.0
+_LATE_IDENTITIES: Final = 15.0
 # What is under way is awaited so long after its last byte where no protocol says how long it is, in seconds.
 _GAP: Final = 0.2
 _BITS_PER_BYTE: Final = 10
