@@ -8,10 +8,12 @@ from homeassistant.helpers.entity import Entity
 import pytest
 
 from custom_components.lfp_battery.bms.model import Alarm, Condition, CycleReport, PackState, PollReport, Severity
-from custom_components.lfp_battery.const import CONF_INTERVAL, CONF_LOW_BATTERY
+from custom_components.lfp_battery.const import CONF_INTERVAL, CONF_LOW_BATTERY, CONF_OBSERVE
 from tests.home import CYCLE, Home
+from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon_wire import request
 
 _HOT = Alarm(condition=Condition.CHARGE_OVERTEMPERATURE, severity=Severity.PROTECTION)
 _BROKEN = Alarm(condition=Condition.CELL_FAILURE, severity=Severity.FAULT, cell=3)
@@ -60,6 +62,21 @@ async def test_alarms_that_were_not_answered_are_unknown_and_never_off(home: Hom
     assert home.state(2, "problem").state == STATE_UNKNOWN
     assert home.state(2, "overvoltage").state == STATE_UNKNOWN
     assert home.state(2, "safe_to_act").state == STATE_OFF
+
+
+async def test_nothing_is_safe_to_act_on_before_alarms_were_heard(home: Home) -> None:
+    """Beside an inverter that asks for values only, nobody knows whether something is broken."""
+    home.plug(1, options={CONF_OBSERVE: True})
+    await home.start()
+    values = home.bus.add_master(SecondMaster(requests=[request(2, 0x42)], period=1.0, first=0.1))
+    await home.wait(3 * CYCLE)
+    assert home.state(2, "connectivity").state == STATE_ON
+    assert home.state(2, "safe_to_act").state == STATE_OFF
+    values.stop()
+    both = [request(2, 0x42), request(2, 0x44)]
+    home.bus.add_master(SecondMaster(requests=both, period=1.0, first=0.1))
+    await home.wait(3 * CYCLE)
+    assert home.state(2, "safe_to_act").state == STATE_ON
 
 
 async def test_nothing_is_safe_to_act_on_while_a_value_is_held_back(home: Home) -> None:

@@ -6,12 +6,17 @@ import re
 from typing import Any
 
 from homeassistant.core import HomeAssistant
+from homeassistant.util.hass_dict import HassKey
 import jwt
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
-from tests.flow_line import FlowLine
+from tests.flow_line import PORT, FlowLine
+from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
+from tests.simulator.modbus import ModbusSpeaker
+from tests.simulator.modbus_cvte import CvteMap
+from tests.simulator.pylon_wire import request
 
 
 @pytest.fixture
@@ -79,6 +84,48 @@ async def test_what_was_heard_is_gone_with_the_dialog(
     line.hass.config_entries.flow.async_abort(result["flow_id"])
     client = await hass_client_no_auth()
     assert (await client.get(_link(result))).status == HTTPStatus.NOT_FOUND
+
+
+async def test_a_dialog_that_found_nothing_stays_when_another_one_scans_the_port(
+    line: FlowLine, hass_client_no_auth: ClientSessionGenerator
+) -> None:
+    """Its form and its link are of use still; closed, no trace of it is left."""
+    first = await _nothing_found(line)
+    second = await line.submit(await line.open_form(), {"device": PORT})
+    client = await hass_client_no_auth()
+    assert (await client.get(_link(first))).status == HTTPStatus.OK
+    await line.scanned(second)
+    flows = line.hass.config_entries.flow
+    assert {flow["flow_id"] for flow in flows.async_progress()} == {first["flow_id"], second["flow_id"]}
+    for flow in (first, second):
+        flows.async_abort(flow["flow_id"])
+    assert not line.hass.data[HassKey("lfp_battery_busy_ports")]
+    assert not line.hass.data[HassKey("lfp_battery_captures")]
+
+
+async def test_what_was_heard_is_offered_where_what_was_found_is_doubtful(line: FlowLine) -> None:
+    """An inverter's talk, and protocols that were never tried; not a battery that answers well."""
+    line.plug("/dev/ttyWELL", packs=1)
+    assert "<a href" not in (await line.scan("/dev/ttyWELL"))["description_placeholders"]["notes"]
+    questions = [request(address, 0x42) for address in (2, 3)]
+    line.plug(packs=2).add_master(SecondMaster(requests=questions, period=0.4, first=0.1))
+    observed = await line.scan(shared=True)
+    assert observed["step_id"] == "confirm_observe"
+    assert "<a href" in observed["description_placeholders"]["notes"]
+    assert "15 minutes" in observed["description_placeholders"]["notes"]
+    assert "never ask for it" in observed["description_placeholders"]["notes"]
+    line.plug("/dev/ttyNEVER", packs=1, speaks=lambda bank: ModbusSpeaker(bank, CvteMap()), first=1)
+    untried = await line.scan("/dev/ttyNEVER")
+    assert "<a href" in untried["description_placeholders"]["notes"]
+    assert "tells no serial number" in untried["description_placeholders"]["notes"]
+
+
+async def test_a_line_that_is_not_asked_is_said_to_be_only_listened_to(line: FlowLine) -> None:
+    """Whatever is under way, nothing will be sent."""
+    line.plug(packs=1)
+    flow = await line.submit(await line.open_form(), {"device": PORT, "shared": True})
+    assert flow["progress_action"] == "overhearing"
+    await line.scanned(flow)
 
 
 async def test_a_form_that_follows_no_scan_offers_nothing(line: FlowLine) -> None:

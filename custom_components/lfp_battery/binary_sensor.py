@@ -100,12 +100,13 @@ def _problem_attributes(unit: LfpUnit) -> dict[str, Any]:
 def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
     """Whether an automation may rely on what this unit says.
 
-    It answered when it was last asked, nothing is held back, nothing is broken.
+    It answered when it was last asked, nothing is held back, nothing is broken; and it has said so: where alarms are
+    never heard, because nobody asks for them or none are answered, nothing is known of them.
     """
     if not unit.online or not unit.fresh or unit.data.held_back:
         return False
     if (alarms := unit.state.alarms) is None:
-        return "alarms" not in unit.record.fields
+        return "alarms" not in unit.record.fields and not unit.conditions
     return _worst(list(alarms)) is not Severity.FAULT
 
 

@@ -23,7 +23,7 @@ import voluptuous as vol
 
 from . import capture_view, connect
 from .bms.catalog import FAMILIES
-from .bms.discovery import ScanReport
+from .bms.discovery import Outcome, ScanReport
 from .bms.protocols import POLLED
 from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, CONF_PACKS, DOMAIN
 from .findings import (
@@ -116,7 +116,7 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
 
     def _offer(self, capture: str | None) -> str:
         """A link to what was heard."""
-        if not capture:
+        if not capture or self._removed:
             return ""
         url = capture_view.async_offer(self.hass, self.flow_id, capture)
         # a plain link would be taken for a page of the frontend, one that opens a new tab is not
@@ -180,7 +180,9 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
                 "baudrate": str(report.baudrate),
                 "count": str(len(heard(report))),
                 "packs": rows(report),
-                "notes": "\n\n".join(filter(None, (*self._warnings(step_id), self._notes(report)))),
+                "notes": "\n\n".join(
+                    filter(None, (*self._warnings(step_id), self._notes(report), self._report_offer(report)))
+                ),
                 "answers": str(report.answers),
                 "damaged": str(report.damaged),
                 "titles": self._titles(),
@@ -192,6 +194,11 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
         moved = self.source == SOURCE_RECONFIGURE
         data = merged(self._get_reconfigure_entry().data, self._data) if moved else self._data
         return notes(report, data, self._words)
+
+    def _report_offer(self, report: ScanReport) -> str:
+        """What was heard, where it may be wanted for a report although something was found."""
+        thin = report.outcome is Outcome.OTHER_MASTER or is_doubtful(report) or report.experimental
+        return self._offer(report.capture) if thin else ""
 
     def _titles(self) -> str:
         return ", ".join(entry.title for entry in self._entries_with_same_battery())

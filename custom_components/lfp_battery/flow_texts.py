@@ -13,6 +13,7 @@ from homeassistant.helpers.translation import async_get_translations
 from .bms.catalog import Choice, Family, Medium
 from .bms.discovery import Outcome, ScanReport
 from .bms.errors import LinkProblem
+from .bms.protocols import POLLED
 from .const import DOMAIN
 from .findings import ABSENT, unidentified
 
@@ -133,9 +134,12 @@ def _shown(choice: Choice) -> str:
 def notes(report: ScanReport, data: Mapping[str, Any], words: Words) -> str:
     """What the table of packs does not say by itself."""
     unread, unfit = unidentified(report, data)
+    overheard = report.outcome is Outcome.OTHER_MASTER
     modules = report.bank.modules if report.bank is not None else None
-    found = {"serial_unread": unread, "serial_unfit": unfit, "modules": modules}
+    found = {"serial_unheard" if overheard else "serial_unread": unread, "serial_unfit": unfit, "modules": modules}
     texts = [words.text("note", note, packs=packs) for note, packs in found.items() if packs]
+    if report.protocol is not None and not any(poll.private for poll in POLLED[report.protocol].polls):
+        texts.append(words.text("note", "serial_never"))
     if report.experimental:
         texts.append(words.text("note", "experimental"))
     return "\n\n".join(texts)

@@ -83,6 +83,11 @@ class LfpLink:
         """The bank and its packs, in the order of their addresses."""
         return [self.bank, *(self.packs[address] for address in sorted(self.packs))]
 
+    @property
+    def _asks(self) -> bool:
+        """Whether the client may go on by itself; to listen costs the line nothing, so nobody can have it disabled."""
+        return self._settings.observe or not self._entry.pref_disable_polling
+
     # --- set-up ------------------------------------------------------------------------------------------------------
 
     async def async_start(self, client: BatteryClient) -> None:
@@ -94,7 +99,6 @@ class LfpLink:
             LinkError: the link cannot be opened.
         """
         self.client = client
-        polling = not self._entry.pref_disable_polling
         self.bank = self._make_bank()
         for address, record in sorted((int(a), r) for a, r in self._entry.data.get(CONF_PACKS, {}).items()):
             self._make_pack(address, Record.from_mapping(record))
@@ -107,7 +111,7 @@ class LfpLink:
         await self._opened
         self._entry.async_on_unload(self._stop_timer)
         self._renew_stale()
-        if polling:
+        if self._asks:
             await self._clock.wait(self._first_cycle, _FIRST_CYCLE)
         self._started = True
 
@@ -293,7 +297,7 @@ class LfpLink:
             self._register(self.bank)  # shows what all packs share
         for builder in self._builders:
             builder(unit)
-        if self._entry.pref_disable_polling:
+        if not self._asks:
             self._save()  # no cycle will
 
     def _update_bank(self) -> None:
@@ -417,7 +421,7 @@ class LfpLink:
             pack.async_link_changed(self._error)
         # a bank that speaks for its packs is all there is to read
         wanted = bool(self.packs) or not self._is_disabled(self.bank)
-        self.client.set_polling(wanted and not self._entry.pref_disable_polling)
+        self.client.set_polling(wanted and self._asks)
 
     def _is_disabled(self, unit: LfpUnit) -> bool:
         device = self._device(unit)

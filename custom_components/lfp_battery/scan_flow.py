@@ -5,7 +5,7 @@ the other end to bms/discovery.py.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 import logging
 from typing import Any, Final, override
@@ -21,7 +21,7 @@ from .bms.catalog import Family, find_family
 from .bms.discovery import Outcome, Progress, ScanReport, Stage
 from .bms.errors import LinkError, LinkProblem
 from .bms.protocols import POLLED
-from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, DOMAIN
+from .const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, DOMAIN
 from .findings import ABSENT, entry_data, identifiers
 from .flow_texts import GONE, PROBLEMS, Failure, Words, failure
 
@@ -74,6 +74,13 @@ class ScanFlow(ConfigFlow):
             await other.async_let_go()
         busy[device] = self
 
+    @callback
+    def _release_port(self) -> None:
+        """Other dialogs may have the port without ending this one, which has nothing there to set up."""
+        busy = self.hass.data.get(_BUSY, {})
+        if self._device is not None and busy.get(self._device) is self:
+            del busy[self._device]
+
     async def async_let_go(self) -> None:
         """Wait until a scan that was cancelled has closed its port."""
         if self._scan_task is not None:
@@ -122,6 +129,7 @@ class ScanFlow(ConfigFlow):
     def _failed(self, error: str, **placeholders: str) -> None:
         """Have the form shown again, with the port free for other flows."""
         self._failure = Failure(error=error, placeholders=placeholders)
+        self._release_port()
         self._device = None
 
     # --- scanning ----------------------------------------------------------------------------------------------------
@@ -132,6 +140,7 @@ class ScanFlow(ConfigFlow):
             return self.async_show_progress_done(next_step_id="scanned")
         assert self._device is not None
         if self._removed:  # the dialog was closed while the port was looked up
+            self._release_port()
             self._resume_entry()
             return self.async_abort(reason="closed")
         if self._scan_task is None:
@@ -140,9 +149,10 @@ class ScanFlow(ConfigFlow):
                 self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
             )
         progress = self._shown
+        action = "overhearing" if self._asked.get(CONF_SHARED) else _ACTIONS[progress.stage]
         return self.async_show_progress(
             step_id="scan",
-            progress_action=_ACTIONS[progress.stage],
+            progress_action=action,
             description_placeholders={
                 "device": self._device,
                 "protocol": self._words.protocol(progress.protocol),
@@ -167,6 +177,7 @@ class ScanFlow(ConfigFlow):
                 self._progressed,
                 speeds=None if speed is None else (speed,),
                 known=None if known is None or speed not in {None, known[1]} else known,
+                addresses=self._known_addresses,
                 family=self._family.key if self._family else None,
                 listen_only=self._asked.get(CONF_SHARED, False),
             )
@@ -192,11 +203,17 @@ class ScanFlow(ConfigFlow):
             return data[CONF_PROTOCOL], data[CONF_BAUDRATE]
         return self.hass.data.get(_LAST_FOUND, {}).get(device)
 
+    @property
+    def _known_addresses(self) -> Sequence[int]:
+        """Where the battery of the entry being reconfigured answered last."""
+        return self._get_reconfigure_entry().data[CONF_ADDRESSES] if self.source == SOURCE_RECONFIGURE else ()
+
     def _judge(self, report: ScanReport, device: str) -> None:
         observable = report.outcome is Outcome.OTHER_MASTER and report.protocol in POLLED
         if report.protocol is None or report.baudrate is None or not (report.outcome is Outcome.FOUND or observable):
             listened = self._asked.get(CONF_SHARED, False)
             self._failure = failure(report, self._words, family=self._family, listened=listened)
+            self._release_port()
             self._device = None
             return
         self._report = report
@@ -263,11 +280,14 @@ class ScanFlow(ConfigFlow):
         """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
         self._removed = True
         capture_view.async_withdraw(self.hass, self.flow_id)
-        busy = self.hass.data.get(_BUSY, {})
-        if self._device is not None and busy.get(self._device) is self:
-            del busy[self._device]
+        self._failure = self._report = None  # what was heard is nobody's any more
         if self._scan_task is None:
-            self._resume_entry()
+            self._scan_over()
             return
         # Home Assistant has cancelled the scan; the port is free only when that has let go of it
-        self._scan_task.add_done_callback(lambda _: self._resume_entry())
+        self._scan_task.add_done_callback(self._scan_over)
+
+    @callback
+    def _scan_over(self, _: object = None) -> None:
+        self._release_port()
+        self._resume_entry()
