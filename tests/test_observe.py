@@ -196,6 +196,19 @@ async def test_what_is_never_overheard_has_no_entity(home: Home) -> None:
     assert keys.isdisjoint({"problem", "charge_current_limit"})
 
 
+async def test_polling_that_was_disabled_does_not_stop_an_entry_that_only_listens(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """It costs the line nothing, and without it nothing would ever be shown."""
+    home.plug(2, options={CONF_OBSERVE: True})
+    hass.config_entries.async_update_entry(home.entry, pref_disable_polling=True)
+    await home.start()
+    _inverter(home.bus)
+    await home.wait(3 * CYCLE)
+    assert home.state(2, "voltage").state != "unavailable"
+    assert home.bus.bytes_received == 0
+
+
 # --- what the person may do ------------------------------------------------------------------------------------------
 
 
