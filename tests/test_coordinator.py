@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 import logging
+from typing import Any
 
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -10,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
-from custom_components.lfp_battery.const import CONF_PACKS, DOMAIN
+from custom_components.lfp_battery.const import CONF_BANK, CONF_PACKS, DOMAIN
 from tests.home import CYCLE, Home
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
@@ -200,9 +201,14 @@ async def test_another_battery_at_the_same_address_is_a_new_device(hass: HomeAss
         await remove(hass, home.entry, new)
 
 
-async def test_a_battery_that_another_entry_knows_is_known_by_its_address_here(hass: HomeAssistant, home: Home) -> None:
+@pytest.mark.parametrize(
+    "known", [{CONF_PACKS: {"2": {"identifier": "PPTOTHER00000003"}}}, {CONF_BANK: {"identifier": "PPTOTHER00000003"}}]
+)
+async def test_a_battery_that_another_entry_knows_is_known_by_its_address_here(
+    hass: HomeAssistant, home: Home, known: dict[str, Any]
+) -> None:
     """Carried over from a second link: a new device whose entities do not clash with the old ones."""
-    other = MockConfigEntry(domain=DOMAIN, data={CONF_PACKS: {"2": {"identifier": "PPTOTHER00000003"}}})
+    other = MockConfigEntry(domain=DOMAIN, data=known)
     other.add_to_hass(hass)
     home.plug(2)
     await home.start()

@@ -17,6 +17,7 @@ from custom_components.lfp_battery.const import (
     CONF_BANK,
     CONF_BAUDRATE,
     CONF_MOVED,
+    CONF_OTHER_PROTOCOL,
     CONF_PACK_COUNT,
     CONF_PACKS,
     DOMAIN,
@@ -223,6 +224,28 @@ async def test_the_model_that_was_chosen_is_offered_again(hass: HomeAssistant, l
     assert fields[CONF_MODEL] == {"suggested_value": "ES51.2-100LP"}
     await _go_on(line, form)
     assert entry.options[CONF_MODEL] == "ES51.2-100LP"
+
+
+async def test_a_scan_for_a_known_battery_asks_where_its_packs_were(hass: HomeAssistant, line: FlowLine) -> None:
+    """Also beyond a gap at which it would else stop looking."""
+    packs = {address: SimPack(PackSpec(serial=f"H{address}FARPACK00001")) for address in (2, 9)}
+    line.plug(packs={2: packs[2]})
+    entry = await line.add()
+    hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_ADDRESSES: [2, 9]})
+    bus = line.plug(ELSEWHERE, packs=packs)
+    result = await line.scanned(await line.reconfigure(entry, ELSEWHERE))
+    assert result["reason"] == "reconfigure_successful"
+    assert entry.data[CONF_PACKS]["9"]["identifier"] == "H9FARPACK00001"
+    assert any(question[3:5] == b"09" for _, question in bus.requests)
+    await line.settle(20)
+
+
+def test_what_was_said_of_the_old_line_does_not_go_along() -> None:
+    """Whoever asked there in another protocol does not ask here."""
+    known = _data(PYLON, {2: A}) | {CONF_OTHER_PROTOCOL: GROWATT, CONF_MODEL: "US5000"}
+    data = merged(known, _data(PYLON, {2: A}))
+    assert CONF_OTHER_PROTOCOL not in data
+    assert data[CONF_MODEL] == "US5000"
 
 
 # --- the same battery or not -----------------------------------------------------------------------------------------

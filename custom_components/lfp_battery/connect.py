@@ -4,7 +4,7 @@ Which line is opened and which clock drives it is decided here and nowhere else:
 test replaces to put a simulated bank at the other end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 import logging
 from pathlib import Path
@@ -99,13 +99,14 @@ async def async_scan(
     *,
     speeds: Sequence[int] | None = None,
     known: tuple[str, int] | None = None,
+    addresses: Collection[int] = (),
     family: str | None = None,
     listen_only: bool = False,
 ) -> ScanReport:
     """Listen on a line, then find out what answers, unless it is to listen only.
 
-    `speeds` in baud narrows the search; what was `known` to answer here (protocol and baud) and the `family` of the
-    catalog only say what is tried first.
+    `speeds` in baud narrows the search; what was `known` to answer here (protocol and baud, with the `addresses` of its
+    packs) and the `family` of the catalog only say what is tried first.
 
     Raises:
         LinkError: the line cannot be opened, or went away.
@@ -115,6 +116,7 @@ async def async_scan(
         clock=clock(hass),
         speeds=speeds,
         known=known,
+        addresses=addresses,
         family=family,
         listen_only=listen_only,
         on_progress=on_progress,

@@ -12,10 +12,12 @@ from typing import Any
 from homeassistant.const import CONF_PROTOCOL
 
 from .bms.protocols import POLLED
-from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_PACKS
+from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_OTHER_PROTOCOL, CONF_PACKS
 from .findings import records_in, serials, speaks_for_packs
 from .identity import Record, could_be_serial, new_place
 
+# Of the line, or of the bank as it spoke there: decided anew.
+_OF_THE_LINE = frozenset({CONF_BANK, CONF_OTHER_PROTOCOL})
 _DESCRIPTION = ("serial", "manufacturer", "model", "firmware", "hardware", "cells")
 
 
@@ -59,7 +61,7 @@ def same_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> Same:
 
 def merged(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """The entry's data with what was known of the same battery, on the link where it was found now."""
-    data = {key: value for key, value in {**known, **found}.items() if key != CONF_BANK}
+    data = {key: value for key, value in {**known, **found}.items() if key not in _OF_THE_LINE}
     bank = found.get(CONF_BANK)
     if changes_protocol(known, found):
         data[CONF_MOVED] = True
