@@ -136,3 +136,57 @@ def test_a_long_record_keeps_its_beginning_and_its_end() -> None:
     assert any("left_out" in line for line in lines)
     assert list(read_record(iter(text.splitlines(keepends=True))))
     assert not Capture(DrivenClock()).text()
+
+
+def _heard(*chunks: bytes, sent: bytes = b"x") -> bytes:
+    """What a record says of bytes that came in these pieces."""
+    capture = Capture(DrivenClock())
+    capture.sent(sent, 9600)
+    for chunk in chunks:
+        capture.heard(chunk, 9600)
+    return passed(capture.text())
+
+
+@pytest.mark.parametrize("lost", [slice(4, 5), slice(11, 12), slice(3, 6), slice(0, 1), slice(20, 21), slice(-2, -1)])
+def test_a_frame_that_lost_something_gives_nothing_away(lost: slice) -> None:
+    """Which of its bytes are missing is not known."""
+    frame = encode(2, 0x00, b"\x02" + SERIAL.encode())
+    start, stop, _ = lost.indices(len(frame))
+    heard = _heard(frame[:start] + frame[stop:])
+    for at in range(len(SERIAL) - 3):
+        part = SERIAL[at : at + 4].encode().hex().upper().encode()
+        assert part not in heard
+        assert part[1:-1] not in heard
+
+
+@pytest.mark.parametrize(
+    "serial", ["ML314-0012-2345", "2021.03.12.0012", "VT 0001 2345 67", "A1B2C3D", "S/N:12345678", SERIAL]
+)
+def test_a_serial_number_in_parts_is_one(serial: str) -> None:
+    """With what its maker puts between them, in registers or in a frame."""
+    said = serial.encode()
+    spread = b"".join(bytes((0, byte)) for byte in said)
+    for heard in (
+        _heard(sealed(b"\x01\x03\x20" + said.ljust(32, b"\0"))),
+        _heard(sealed(bytes((1, 3, len(spread))) + spread)).replace(b"\0", b""),
+        unhexed(_heard(encode(2, 0x00, said))),
+    ):
+        assert not any(said[at : at + 4] in heard for at in range(len(said) - 3))
+
+
+def test_the_answer_to_somebody_elses_question_after_a_serial_number_is_hidden() -> None:
+    """Whatever it looks like."""
+    question, answer = encode(2, 0x93, b"\x02"), encode(2, 0x00, b"\x02AB-12")
+    heard = _heard(question + answer)
+    assert question in heard
+    assert b"AB".hex().encode() not in heard
+    block = sealed(bytes.fromhex("01030096001E"))
+    assert b"AB-12" not in _heard(block, sealed(b"\x01\x03\x0aAB-12\0\0\0\0\0"))
+
+
+@pytest.mark.parametrize("pieces", range(120, 140))
+def test_what_is_left_out_of_a_long_record_cuts_no_serial_number(pieces: int) -> None:
+    """It is hidden first."""
+    block = sealed(b"\x01\x03\x20" + SERIAL.encode().ljust(32, b"\0"))
+    heard = _heard(*[bytes(range(128, 228))] * pieces, block[:9], block[9:])
+    assert not any(SERIAL[at : at + 4].encode() in heard for at in range(len(SERIAL) - 3))

@@ -5,25 +5,33 @@ by sign, and so is the checksum over it, which would give it away: a frame that 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
 import re
 from typing import Final
 
 from .catalog import FAMILIES
 from .clock import Clock
-from .protocols.modbus_splitter import ModbusSplitter
+from .protocols import POLLED
+from .protocols.modbus_splitter import ModbusSplitter, is_question
 from .transports.recording import record_gap, record_head, record_line
 
 _LIMIT: Final = 64 * 1024  # characters of the text
 _LINE: Final = 48  # characters of a line beside its bytes
 
+_PIECE: Final = 8 * 1024  # bytes that are looked at in one
+_EDGES: Final = re.compile(rb"\A[-._/: \x000-9A-Za-z]+|[-._/: \x000-9A-Za-z]+\Z")
+
 _FILLER, _CHECK = b"X", b"*"  # in place of what was said, and of the check over it
-_SHORTEST: Final = 8  # letters and digits in a row that may be a serial number
-_RUN: Final = re.compile(rb"[0-9A-Za-z]{%d,}" % _SHORTEST)
-# Figures with a unit say how much, not who.
-_RUN_IN_TEXT: Final = re.compile(rb"(?![0-9]+[ \t]*(?:mA|mV|mC|AS|Ah|%%))[0-9A-Za-z]{%d,}" % _SHORTEST)
+_SHORTEST: Final = 7  # letters and digits in a row that may be a serial number
+_WORD: Final = re.compile(rb"[0-9A-Za-z]{%d,}" % _SHORTEST)
+# Between registers and in fields, parts of a serial number are set apart, and one character may fill a register.
+_RUN: Final = re.compile(rb"[0-9A-Za-z](?:[-._/: \x00]{0,3}[0-9A-Za-z]){%d,}" % (_SHORTEST - 1))
+# Figures with a unit say how much, not who, and a date says when.
+_RUN_IN_TEXT: Final = re.compile(
+    rb"(?![0-9]+[ \t]*(?:mA|mV|mC|AS|Ah|%%))(?![0-9]{4}-[0-9]{2}-[0-9]{2}\b)(?<![0-9A-Za-z])"
+    rb"[0-9A-Za-z](?:[-._/]?[0-9A-Za-z]){%d,}" % (_SHORTEST - 1)
+)
 _DIGIT: Final = re.compile(rb"[0-9]")
 # SOI; VER, ADR, CID1, CID2, LENGTH; INFO and CHKSUM; EOI, or where the frame was cut off (pylon-rs485.md section 3)
 _FRAME: Final = re.compile(rb"(~[0-9A-Fa-f]{12})([0-9A-Fa-f]*)(\r?)")
@@ -39,9 +47,35 @@ _MODELS: Final = frozenset(
     for family in FAMILIES
     for model in family.models
     for name in (model.name, *model.reported)
-    for word in _RUN.finditer(name.encode("ascii", "ignore"))
+    for text in (name.encode("ascii", "ignore"),)
+    for word in (*_WORD.finditer(text), *_RUN.finditer(text))
 )
-_BOARD: Final = re.compile(rb"P\d{1,2}S\d{2,3}A?\Z", re.IGNORECASE)
+# ... and those of Pylontech (US2000C).
+_BOARD: Final = re.compile(rb"US\d{4}[A-Z]?\Z|P\d{1,2}S\d{2,3}A?(?:-\d{4,5})?(?:-\d{1,2}\.\d{1,2})?\Z", re.IGNORECASE)
+
+# Questions whose answer is a serial number: CID1 and CID2 of a frame, registers of a Modbus block.
+_PRIVATE: Final = tuple(
+    instead.request(group[0])
+    for protocol in POLLED.values()
+    for poll in protocol.polls
+    for instead in (poll, *poll.fallback)
+    for group in protocol.address_groups
+    if poll.private
+)
+_PRIVATE_COMMANDS: Final = frozenset(question[5:9] for question in _PRIVATE if question.startswith(b"~"))
+_PRIVATE_BLOCKS: Final = frozenset(
+    (int.from_bytes(question[2:4]), int.from_bytes(question[4:6])) for question in _PRIVATE if is_question(question)
+)
+
+
+def _asks_who(question: bytes) -> bool:
+    """Whether the answer to this says who somebody is, whoever asked."""
+    if question.startswith(b"~"):
+        return question[5:9] in _PRIVATE_COMMANDS
+    if not is_question(question):
+        return False
+    first, count = int.from_bytes(question[2:4]), int.from_bytes(question[4:6])
+    return any(first < start + length and start < first + count for start, length in _PRIVATE_BLOCKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +83,6 @@ class _Entry:
     when: float  # s since the scan began
     ours: bool
     baudrate: int
-    private: bool  # the answer to a question after who somebody is
     data: bytes
 
     @property
@@ -66,23 +99,48 @@ class Capture:
         self._started = clock.monotonic()
         self._first: list[_Entry] = []
         self._last: deque[_Entry] = deque()
+        self._pending: list[_Entry] = []  # heard since the last question, not redacted yet
         self._sizes = [0, 0]
         self._dropped = 0
         self._private = False
 
     def sent(self, data: bytes, baudrate: int, *, private: bool = False) -> None:
         """A question of ours; `private`: its answer says who somebody is."""
-        self._private = private
-        self._add(data, baudrate, ours=True)
+        # what was not answered in full may go on after this question
+        unfinished = self._settle() and self._private
+        self._private = private or _asks_who(data) or unfinished
+        self._keep(_Entry(self._now(), True, baudrate, data))
 
     def heard(self, data: bytes, baudrate: int) -> None:
         """What came."""
-        if data:
-            self._add(data, baudrate, ours=False)
+        if not data:
+            return
+        if self._pending and self._pending[-1].baudrate != baudrate:
+            self._settle()
+        self._pending.append(_Entry(self._now(), False, baudrate, data))
+        if sum(len(piece.data) for piece in self._pending) > _PIECE:
+            self._settle(cut=True)
 
-    def _add(self, data: bytes, baudrate: int, *, ours: bool) -> None:
-        when = round(self._clock.monotonic() - self._started, 3)
-        entry = _Entry(when, ours, baudrate, self._private and not ours, data)
+    def _now(self) -> float:
+        return round(self._clock.monotonic() - self._started, 3)
+
+    def _settle(self, *, cut: bool = False) -> bool:
+        """Redact and keep what was heard, in one: a serial number may be cut anywhere; whether its end is missing."""
+        pieces, self._pending = self._pending, []
+        if not pieces:
+            return self._private
+        whole = b"".join(piece.data for piece in pieces)
+        hidden = redacted(whole, private=self._private)
+        if cut:
+            # neither half of what stands at the cut would look like anything
+            hidden = _EDGES.sub(lambda run: _FILLER * len(run.group()), hidden)
+        at = 0
+        for piece in pieces:
+            self._keep(replace(piece, data=hidden[at : at + len(piece.data)]))
+            at += len(piece.data)
+        return not (whole.endswith(b"\r") or bool(ModbusSplitter().feed(whole)))
+
+    def _keep(self, entry: _Entry) -> None:
         if not self._last and self._sizes[0] + entry.size <= _LIMIT // 2:
             self._first.append(entry)
             self._sizes[0] += entry.size
@@ -96,6 +154,7 @@ class Capture:
 
     def text(self) -> str:
         """The record, redacted; empty when nothing passed."""
+        self._settle()
         if not self._first:
             return ""
         lines = [record_head(self._first[0].baudrate, redacted=True)]
@@ -106,30 +165,34 @@ class Capture:
         return "\n".join(lines) + "\n"
 
 
-def _lines(entries: list[_Entry] | deque[_Entry]) -> Iterator[str]:
-    # what came in pieces is looked at in one: a serial number may be cut anywhere
-    for (ours, baudrate, private), group in groupby(entries, lambda one: (one.ours, one.baudrate, one.private)):
-        pieces = list(group)
-        if not ours:
-            whole = redacted(b"".join(piece.data for piece in pieces), private=private)
-            at = 0
-            for index, piece in enumerate(pieces):
-                pieces[index] = replace(piece, data=whole[at : at + len(piece.data)])
-                at += len(piece.data)
-        for piece in pieces:
-            yield record_line(piece.when, piece.data, ours=ours, baudrate=baudrate)
+def _lines(entries: Iterable[_Entry]) -> Iterator[str]:
+    for entry in entries:
+        yield record_line(entry.when, entry.data, ours=entry.ours, baudrate=entry.baudrate)
 
 
 def redacted(data: bytes, *, private: bool = False) -> bytes:
     """The same bytes, as many of them, without what may be a serial number; all that a `private` answer says is one."""
     out = bytearray()
     at = 0
+    who = private
     for frame in _FRAME.finditer(data):
         out += _unframed(data[at : frame.start()], private=private)
         head, rest, end = frame.groups()
-        out += head + _frame_content(rest, whole=bool(end), private=private) + end
+        if end and _fits(frame.group()):
+            asks = _asks_who(frame.group())
+            out += head + _frame_content(rest, whole=True, private=who and not asks) + end
+            who = private or asks
+        else:
+            # which of its bytes is wrong is not known
+            out += head[:9] + _FILLER * len(head[9:] + rest) + end
         at = frame.end()
     return bytes(out + _unframed(data[at:], private=private))
+
+
+def _fits(frame: bytes) -> bool:
+    """Whether length and checksum of an ASCII frame are right (pylon-rs485.md section 3)."""
+    length = int(frame[10:13], 16)
+    return len(frame) == 13 + length + 5 and (sum(frame[1:-5]) + int(frame[-5:-1], 16)) & 0xFFFF == 0
 
 
 def _tells(run: bytes) -> bool:
@@ -167,14 +230,16 @@ def _binary(data: bytes, *, private: bool) -> bytes:
     """Modbus, or noise."""
     out = bytearray(data)
     at = 0
+    who = private
     for frame in ModbusSplitter().feed(data):
         start = data.index(frame, at)
         at = start + len(frame)
-        if private and len(frame) > 8:
+        if who and not is_question(frame) and len(frame) > 8:
             out[start + 3 : at - 2] = _FILLER * (len(frame) - 5)
-        elif not _hide_runs(out, start + 2, at):
-            continue
-        out[at - 2 : at] = _CHECK * 2
+            out[at - 2 : at] = _CHECK * 2
+        elif _hide_runs(out, start + 2, at):
+            out[at - 2 : at] = _CHECK * 2
+        who = private or _asks_who(frame)
     if private and at < len(data) and len(data) - at > 3:
         out[at + 3 :] = _FILLER * (len(data) - at - 3)  # cut off, or not Modbus
     _hide_runs(out, 0, len(out))
