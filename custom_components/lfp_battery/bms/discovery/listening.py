@@ -26,6 +26,8 @@ _LONGEST_WAIT: Final = 90.0
 _PAUSE: Final = 1.0
 # An answer has begun so long after its question, in seconds.
 _BETWEEN: Final = 0.5
+# A question and its answer are over in this time, in seconds.
+_EXCHANGE: Final = 2.0
 # How long somebody else's conversation is followed: until it can be told what it is, and until all of it was heard.
 _FOLLOW: Final = (6.0, 12.0)
 _FOLLOW_WATCHING: Final = (24.0, 45.0)
@@ -154,17 +156,20 @@ class Listener:
         """Listen at one speed until `end` (monotonic), or until it was noise there for `least` seconds."""
         line = await self.open(speed)
         clock = self._clock
-        arrived, heard = clock.monotonic(), False
+        arrived = clock.monotonic()
+        first: float | None = None  # when it was noise
         while (left := end() - clock.monotonic()) > 0:
-            if heard:
+            if first is not None:
                 # to the end of a burst: the next speed would hear but the rest of it
-                over = min(max(arrived + least, self._last + _BETWEEN), arrived + least + _BETWEEN)
+                longest = max(arrived + least + _BETWEEN, first + _EXCHANGE)
+                over = min(max(arrived + least, self._last + _BETWEEN), longest)
                 left = min(left, over - clock.monotonic())
                 if left <= 0:
                     return True
             data = await line.receive(left)
             self._note(data)
-            heard |= bool(data)
+            if data and first is None:
+                first = self._last
             if line.ears.foreign or line.ears.answers:
                 await self.follow(line)
         return False
