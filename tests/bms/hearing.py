@@ -6,6 +6,7 @@ Everything that the client tells is held against what the packs really sent.
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
+import random
 from typing import Any, override
 
 from custom_components.lfp_battery.bms.clients.listening import ListeningClient
@@ -14,9 +15,10 @@ from custom_components.lfp_battery.bms.errors import LinkError
 from custom_components.lfp_battery.bms.model import BankState, BatteryState, Identity, PollReport
 from custom_components.lfp_battery.bms.protocols import POLLED
 from tests.simulator.bank import SimBank, make_packs
-from tests.simulator.bus import Bus
+from tests.simulator.bus import Bus, Transmission
 from tests.simulator.inverter import HABITS, Habit, Inverter
 from tests.simulator.ledger import Ledger, Sent
+from tests.simulator.line import MemoryLine
 from tests.simulator.modbus import ModbusSpeaker, RegisterMap
 from tests.simulator.modbus_growatt import Dialect as GrowattDialect, GrowattMap
 from tests.simulator.modbus_pace import Dialect as PaceDialect, PaceMap
@@ -114,6 +116,26 @@ SCENES: tuple[Scene, ...] = (
 )
 
 
+class Ear(MemoryLine):
+    """An adapter to which single frames get lost that everybody else hears."""
+
+    deaf = 0.0  # share of the frames, of either side
+    lost = 0
+
+    def lose_some(self, deaf: float, seed: int) -> None:
+        """Lose this share from now on; the same seed loses the same frames."""
+        self.deaf = deaf
+        self._random = random.Random(seed)
+
+    @override
+    def hear(self, transmission: Transmission) -> None:
+        """See `MemoryLine`."""
+        if self.deaf and self._random.random() < self.deaf:
+            self.lost += 1
+        else:
+            super().hear(transmission)
+
+
 class Hearing:
     """Packs, inverter, line, client and what it tells, on one driven clock."""
 
@@ -140,9 +162,10 @@ class Hearing:
         self.strict = strict
         self.since = 0.0  # when the client began to listen, or to listen anew
         self.lossy = False  # answers get lost on the way: what is told may be older than what was sent last
+        self.ear = Ear(self.bus.port, scene.baudrate)
         self.client = ListeningClient(
-            self.bus.open_line(scene.baudrate),
-            POLLED[scene.protocol],
+            self.ear,
+            POLLED[scene.protocol].configured(packs=packs, capacity=scene.spec.capacity),
             clock=self.clock,
             listener=self.told,
             addresses=addresses,

@@ -67,7 +67,7 @@ class ListeningClient:
         self._listener = listener
         self._limits = limits
         self._line = Line(transport, clock, listener, forget=self._forget_all)
-        self._conversation = Conversation(protocol)
+        self._conversation = Conversation(protocol, baudrate=transport.baudrate)
         scopes = {poll.scope for poll in protocol.polls}
         self._shares_frame = protocol.integrity is Integrity.CRC
         self._speaks_for_bank = Scope.PACK not in scopes
@@ -279,6 +279,8 @@ class ListeningClient:
         outcome = overheard.outcome
         if outcome is Outcome.TWICE:
             unit.doubts.answered_twice(now)
+        elif outcome is Outcome.UNSURE:
+            unit.count(asked=1, damaged=1)  # of no use, but nothing against the pack
         else:
             unit.count(asked=1, **{outcome.value: 1})
             if outcome is not Outcome.SILENT:
