@@ -1,7 +1,7 @@
 """Simulated batteries on Modbus: two readings of the note, written apart, and what a client makes of them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 import struct
 
@@ -49,11 +49,22 @@ def all_polls(protocol: PolledProtocol) -> list[Poll]:
     return polls
 
 
-def assert_shown(state: BankState, sent: Mapping[str, object]) -> int:
-    """Everything that was sent is shown; how many values that were."""
+def assert_shown(state: BankState, sent: Mapping[str, object], doubtful: Collection[str] = ()) -> int:
+    """Everything that was sent is shown, but for what may mean something else as well; how many values that were."""
     for name, value in sent.items():
-        assert getattr(state, name) == value, name
+        shown = getattr(state, name)
+        assert shown == value or (shown is None and name in doubtful), name
     return len(sent)
+
+
+def doubtful_in(registers: RegisterMap, cells: int) -> Collection[str]:
+    """Capacities of a map that is not told the size of the bank; 15 cells behind a register that says nothing."""
+    if isinstance(registers, CvteMap):
+        return CAPACITIES
+    return {"cell_voltages"} if cells == 15 and registers.dialect is not Dialect.JK else ()  # type: ignore[attr-defined]
+
+
+CAPACITIES = frozenset({"remaining_capacity", "full_capacity"})
 
 
 MAPS = [
@@ -87,7 +98,7 @@ def test_the_codec_reads_what_the_simulator_says(protocol: PolledProtocol, regis
                 assert not speaker.sent_bank
                 continue
             assert decoded.bank is not None
-            compared += assert_shown(decoded.bank, speaker.latest(None))
+            compared += assert_shown(decoded.bank, speaker.latest(None), doubtful_in(registers, cells))
             seen |= decoded.bank.alarms or frozenset()
     assert compared > (1000 if cells == 16 else 50)
     assert len(seen) >= (10 if cells == 16 else 2)
@@ -120,6 +131,7 @@ async def read_for(
     speaker = ModbusSpeaker(bank, registers)
     bus = Bus(speaker, clock, faults=faults)
     told = Told(clock)
+    protocol = protocol.configured(packs=packs, capacity=PackSpec().capacity)
     client = PolledClient(bus.open_line(9600), protocol, clock=clock, listener=told, addresses=[1], interval=10.0)
     task = asyncio.create_task(client.run())
     await clock.advance(seconds)
@@ -138,10 +150,12 @@ async def test_a_client_shows_what_was_sent(protocol: PolledProtocol, registers:
     shown = 0
     for name in ("soc", "voltage", "current", "cell_voltages", "alarms", "mode", "full_capacity", "cycles"):
         value = getattr(report.state, name)
+        if value is None and name in doubtful_in(registers, 16):
+            continue
         assert value is not None, name
         assert speaker.was_sent(None, name, value, since=when - 30.0), name
         shown += 1
-    assert shown == 8
+    assert shown >= 7
     assert speaker.forbidden == []
     assert speaker.malformed == 0
 
