@@ -16,6 +16,7 @@ from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_cvte import CvteMap
+from tests.simulator.pace import PaceSpeaker
 from tests.simulator.pylon_wire import request
 
 
@@ -118,6 +119,14 @@ async def test_what_was_heard_is_offered_where_what_was_found_is_doubtful(line: 
     untried = await line.scan("/dev/ttyNEVER")
     assert "<a href" in untried["description_placeholders"]["notes"]
     assert "tells no serial number" in untried["description_placeholders"]["notes"]
+
+
+async def test_why_a_pack_goes_by_its_address_is_said(line: FlowLine) -> None:
+    """With some protocols only the first pack has a serial number to tell: to ask once more would change nothing."""
+    line.plug(packs=3, speaks=PaceSpeaker, first=1)
+    notes = (await line.scan())["description_placeholders"]["notes"]
+    assert "these packs do not tell their serial number: 2, 3." in notes
+    assert "ask once more" not in notes
 
 
 async def test_a_line_that_is_not_asked_is_said_to_be_only_listened_to(line: FlowLine) -> None:

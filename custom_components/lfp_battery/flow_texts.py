@@ -14,6 +14,7 @@ from .bms.catalog import Choice, Family, Medium
 from .bms.discovery import Outcome, ScanReport
 from .bms.errors import LinkProblem
 from .bms.protocols import POLLED
+from .bms.protocols.base import PolledProtocol, Scope
 from .const import DOMAIN
 from .findings import ABSENT, unidentified
 
@@ -134,12 +135,20 @@ def _shown(choice: Choice) -> str:
 def notes(report: ScanReport, data: Mapping[str, Any], words: Words) -> str:
     """What the table of packs does not say by itself."""
     unread, unfit = unidentified(report, data)
-    overheard = report.outcome is Outcome.OTHER_MASTER
+    reason = "serial_unheard" if report.outcome is Outcome.OTHER_MASTER else "serial_unread"
+    if report.protocol is not None and not _can_be_asked(report, POLLED[report.protocol]):
+        reason = "serial_untold"
     modules = report.bank.modules if report.bank is not None else None
-    found = {"serial_unheard" if overheard else "serial_unread": unread, "serial_unfit": unfit, "modules": modules}
+    found = {reason: unread, "serial_unfit": unfit, "modules": modules}
     texts = [words.text("note", note, packs=packs) for note, packs in found.items() if packs]
     if report.protocol is not None and not any(poll.private for poll in POLLED[report.protocol].polls):
         texts.append(words.text("note", "serial_never"))
     if report.experimental:
         texts.append(words.text("note", "experimental"))
     return "\n\n".join(texts)
+
+
+def _can_be_asked(report: ScanReport, protocol: PolledProtocol) -> bool:
+    """Whether any pack that told no serial number has a question for it; with some protocols only the first has."""
+    unread = [pack.address for pack in report.packs if pack.identity.serial is None]
+    return any(poll.private for address in unread for poll in protocol.polls_of(Scope.PACK, address))
