@@ -92,6 +92,29 @@ async def test_the_packs_that_were_heard_are_listed(line: FlowLine) -> None:
     assert list(result["data"][CONF_ADDRESSES]) == [2, 3]
 
 
+async def test_the_energy_of_a_slow_master_is_counted_and_that_of_a_break_is_not(line: FlowLine) -> None:
+    """Values that come every minute and a half are its pace; ten minutes without any are a hole."""
+    bus = line.plug(packs=2)
+    talk = _inverter(bus, period=0.4)
+    result = await line.submit(await line.scan(shared=True), {})
+    talk.stop()
+    slow = _inverter(bus, period=45.0)
+    await line.clock.advance(600)
+    meter = result["result"].runtime_data.packs[2].meter
+    missed, counted = meter.unobserved, meter.charged + meter.discharged
+    await line.clock.advance(900)
+    assert meter.unobserved == missed
+    assert meter.charged + meter.discharged > counted
+    slow.stop()
+    await line.clock.advance(600)
+    counted = meter.charged + meter.discharged
+    slow = _inverter(bus, period=45.0)
+    await line.clock.advance(50)
+    assert meter.unobserved > missed + 600
+    assert meter.charged + meter.discharged == counted
+    slow.stop()
+
+
 async def test_an_inverter_that_no_pack_answers_is_listened_to_all_the_same(line: FlowLine) -> None:
     """The packs may be asleep; the entry begins with where a bank usually begins."""
     bus = line.plug(packs=0)

@@ -25,6 +25,8 @@ from .settings import Settings
 
 # Energy is not guessed over a longer hole in the readings than this many seconds: six cycles of the automatic interval.
 _LONGEST_GAP = 60.0
+# ... nor over more than three rounds where these take longer (an inverter's that is listened to), up to this many.
+_LONGEST_GAP_EVER = 300.0
 # What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
 _LATE = 2.0
 
@@ -121,6 +123,13 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
     def is_back(self, report: PollReport[StateT]) -> bool:
         """Whether a report makes or leaves the unit present: after a loss only what was received since then does."""
         return report.online and (self.online or report.received != self.data.received)
+
+    @callback
+    def async_cycle_finished(self, seconds: float) -> None:
+        """A round over all units took so long: energy is counted at that pace."""
+        self.cycle_seconds = seconds
+        slow = min(3 * seconds, _LONGEST_GAP_EVER)
+        self.meter.longest_gap = max(_LONGEST_GAP, 3 * (self.settings.interval or 0), slow)
 
     @callback
     def async_publish(self, report: PollReport[StateT]) -> bool:

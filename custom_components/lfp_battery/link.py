@@ -242,7 +242,7 @@ class LfpLink:
         if not self._first_cycle.done():
             self._first_cycle.set_result(None)
         for unit in self.units:
-            unit.cycle_seconds = report.seconds
+            unit.async_cycle_finished(report.seconds)
         self._save()
 
     @callback

@@ -11,13 +11,13 @@ class EnergyMeter:
     Totals are in kWh and never fall.
     """
 
-    __slots__ = ("_charged", "_discharged", "_last", "_longest_gap", "_unobserved")
+    __slots__ = ("_charged", "_discharged", "_last", "_unobserved", "longest_gap")
 
     def __init__(self, *, charged: float = 0.0, discharged: float = 0.0, longest_gap: float) -> None:
         """Go on from totals in kWh; an interval of more than `longest_gap` seconds counts as unobserved."""
         self._charged = charged
         self._discharged = discharged
-        self._longest_gap = longest_gap
+        self.longest_gap = longest_gap  # may follow the pace of whoever asks
         self._unobserved = 0.0
         self._last: tuple[float, float | None] | None = None
 
@@ -51,7 +51,7 @@ class EnergyMeter:
             return
         self._last = (when, power)
         seconds = when - before
-        if power is None or last_power is None or seconds > self._longest_gap:
+        if power is None or last_power is None or seconds > self.longest_gap:
             self._unobserved += seconds
             return
         charged, discharged = _areas(last_power, power, seconds)
