@@ -15,6 +15,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.clients.listening import ListeningClient
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
+from custom_components.lfp_battery.bms.discovery import Outcome, ScanReport
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence
 from custom_components.lfp_battery.bms.protocols.modbus_frame import read_request
@@ -413,6 +414,15 @@ async def test_a_battery_that_is_set_up_already_is_named_as_such_on_an_observed_
     assert words["twice"].format(titles=first.title) in form["description_placeholders"]["notes"]
     assert words["doubtful"] not in form["description_placeholders"]["notes"]
     inverter.stop()
+    line.hass.config_entries.flow.async_abort(form["flow_id"])
+
+
+async def test_damaged_frames_on_an_observed_line_are_told_of(line: FlowLine) -> None:
+    """Answers to us there are none to count, but what came damaged says enough."""
+    report = ScanReport(outcome=Outcome.OTHER_MASTER, protocol="pylon-rs485", baudrate=9600, damaged=5)
+    form = await line.reported(report)
+    assert form["step_id"] == "confirm_observe_unheard"
+    assert TEXTS["selector"]["note"]["options"]["doubtful"] in form["description_placeholders"]["notes"]
     line.hass.config_entries.flow.async_abort(form["flow_id"])
 
 
