@@ -1,5 +1,6 @@
 """What a scan heard, handed out to whoever has the link or is logged in."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from http import HTTPStatus
 import re
@@ -11,6 +12,7 @@ import jwt
 import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
+from custom_components.lfp_battery import connect
 from tests.flow_line import PORT, FlowLine
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
@@ -102,6 +104,33 @@ async def test_a_dialog_that_found_nothing_stays_when_another_one_scans_the_port
         flows.async_abort(flow["flow_id"])
     assert not line.hass.data[HassKey("lfp_battery_busy_ports")]
     assert not line.hass.data[HassKey("lfp_battery_captures")]
+
+
+async def test_a_dialog_whose_scan_has_not_begun_gives_way_to_another_one(
+    line: FlowLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is ended, and its port is looked up for nothing."""
+    line.plug(packs=1)
+    find, waiting, go_on = connect.async_holder, asyncio.Event(), asyncio.Event()
+
+    async def slow(*args: Any, **more: Any) -> connect.Holder | None:
+        if not waiting.is_set():
+            waiting.set()
+            await go_on.wait()
+        return await find(*args, **more)
+
+    monkeypatch.setattr(connect, "async_holder", slow)
+    first = await line.open_form()
+    flows = line.hass.config_entries.flow
+    sent = asyncio.ensure_future(flows.async_configure(first["flow_id"], {"device": PORT}))
+    await waiting.wait()
+    second = await line.submit(await line.open_form(), {"device": PORT})
+    go_on.set()
+    await asyncio.wait((sent,))
+    assert sent.result()["reason"] == "closed"
+    assert [flow["flow_id"] for flow in flows.async_progress()] == [second["flow_id"]]
+    assert (await line.scanned(second))["step_id"] == "confirm"
+    assert len(line.opened) > 0
 
 
 async def test_what_was_heard_is_offered_where_what_was_found_is_doubtful(line: FlowLine) -> None:
