@@ -143,6 +143,7 @@ class Reader:
         answers = await self._values(self._essential, address)
         if not any(decoded.bank is not None for decoded in answers):
             return None
+        self._tell(0.0, address)
         for poll in self._once(Scope.BANK, address):
             answers += await self._who(poll, address)
         return {
@@ -154,6 +155,8 @@ class Reader:
     async def _read_shared(self, address: int) -> list[_Pack]:
         """One answer names every pack."""
         answers = await self._values(self._essential, address)
+        if answers:
+            self._tell(0.0, address)
         return [
             _Pack(found, [decoded])
             for decoded in answers
