@@ -67,6 +67,17 @@ def test_the_status_block() -> None:
     assert (bank.power, bank.derived) == (53.21 * -25.5, frozenset({"power"}))
 
 
+def test_the_size_of_the_bank_settles_its_capacities() -> None:
+    """At half of its charge a bank of 628 Ah may as well be a larger one; who knows its size tells."""
+    words = block(0x20, 0x63, 5321, 0, 27, 50, 31530, 62800)
+    assert read(words).full_capacity is None
+    known = CVTE.configured(packs=2, capacity=314.0)
+    bank = known.read(1, Registers(words)).bank
+    assert bank is not None
+    assert (bank.remaining_capacity, bank.full_capacity) == (315.3, 628.0)
+    assert CVTE.configured(packs=None, capacity=314.0) is CVTE
+
+
 def test_extremes_and_cells() -> None:
     """Which cell it is stays unpublished: nobody knows whether they count from 0 or from 1."""
     decoded = CVTE.decode(*EXTREMES)

@@ -3,6 +3,7 @@
 Source: modbus-rtu.md section 7.
 """
 
+from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar, Final, override
 
@@ -10,7 +11,7 @@ from ..errors import FrameError
 from ..model import BankState, Condition, Identity, Severity, power_of
 from .base import Cadence, Decoded, Poll, Probe, Scope
 from .growatt import status_word
-from .modbus_capacity import as_they_stand
+from .modbus_capacity import Capacities, as_they_stand, unwrapped
 from .modbus_fields import Field, alarm_bits, alarms, values
 from .modbus_frame import ModbusProtocol, Registers, read_request, reading
 
@@ -111,6 +112,15 @@ class Cvte(ModbusProtocol):
     )
 
     @override
+    def configured(self, *, packs: int | None, capacity: float | None) -> Cvte:
+        """See `PolledProtocol`: with both, the capacity words can be unwrapped."""
+        return CvteBank(expected=packs * capacity) if packs and capacity else self
+
+    def capacities(self, soc: int | None, remaining: int, full: int) -> Capacities:
+        """Remaining and full capacity in Ah out of the two words; None where they may have wrapped."""
+        return as_they_stand(soc, remaining, full)
+
+    @override
     def read(self, unit: int, registers: Registers) -> Decoded:
         """See `ModbusProtocol`."""
         for register, sense in _SENSE.items():
@@ -131,7 +141,7 @@ class Cvte(ModbusProtocol):
             found |= {"power": power_of(voltage / 100, current / 100), "derived": frozenset({"power"})}
         remaining, full = registers.u16(_REMAINING), registers.u16(_FULL)
         if remaining is not None and full is not None:
-            rest, whole = as_they_stand(registers.u16(_SOC), remaining, full)
+            rest, whole = self.capacities(registers.u16(_SOC), remaining, full)
             found |= {"remaining_capacity": rest, "full_capacity": whole}
         found |= _extremes(registers)
         found |= {"cell_voltages": _cells(registers), "cell_temperatures": _temperatures(registers)}
@@ -141,6 +151,18 @@ class Cvte(ModbusProtocol):
             identities={unit: identity} if identity is not None else {},
             info=info,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CvteBank(Cvte):
+    """The register map of a bank whose size is known."""
+
+    expected: float  # Ah of all packs together
+
+    @override
+    def capacities(self, soc: int | None, remaining: int, full: int) -> Capacities:
+        """See `Cvte`."""
+        return unwrapped(self.expected, soc, remaining, full)
 
 
 def _unit(likely: int) -> int | None:
