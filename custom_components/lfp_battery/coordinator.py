@@ -256,7 +256,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
             identifiers={(DOMAIN, self.identity)},
             translation_key="bank",
             manufacturer=own["manufacturer"] or _shared(pack["manufacturer"] for pack in packs),
-            model=self.record.model or _shared(pack["model"] for pack in packs),
+            model=own["model"] or _shared(pack["model"] for pack in packs),
             sw_version=self.record.firmware,
             hw_version=self.record.hardware,
             serial_number=self.record.identifier,
