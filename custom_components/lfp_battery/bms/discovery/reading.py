@@ -1,14 +1,14 @@
 """Reading what has answered: every pack behind the line, or the bank that speaks for them, and who they are."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 
 from ..clients.dialogue import Exchange
 from ..clients.units import combine, fallback_of
 from ..clock import Clock
 from ..model import BankState, Identity, PackState
-from ..protocols.base import Cadence, Decoded, Poll, PolledProtocol, Scope
+from ..protocols.base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Scope
 from .report import FoundPack
 
 # After so many neighbours without an answer the rest of a group is taken for empty (pylon-rs485.md section 9).
@@ -32,6 +32,7 @@ class _Pack:
 
     address: int
     answers: list[Decoded] = field(default_factory=list)
+    again: list[Decoded] | None = None  # the same once more, where no check protects an answer
 
     @property
     def state(self) -> PackState | None:
@@ -40,7 +41,14 @@ class _Pack:
 
     @property
     def identity(self) -> Identity:
-        return _identity(self.answers, self.address)
+        said = _identity(self.answers, self.address)
+        if self.again is None:
+            return said
+        # a damaged name would be kept for good: what is not said twice alike was not said
+        repeated = _identity(self.again, self.address)
+        return Identity(
+            **{f.name: value for f in fields(Identity) if (value := getattr(said, f.name)) == getattr(repeated, f.name)}
+        )
 
 
 def _identity(answers: list[Decoded], address: int) -> Identity:
@@ -99,6 +107,8 @@ class Reader:
             return None
         if not nearby:
             await self._identify(packs)
+        if self._protocol.integrity is Integrity.NONE:
+            await self._confirm(packs, address, identities=not nearby)
         return {
             "packs": tuple(
                 FoundPack(address=pack.address, identity=pack.identity, state=state)
@@ -225,6 +235,15 @@ class Reader:
                 for poll in self._once(Scope.PACK, pack.address):
                     if poll.private is wanted and self._in_time():
                         pack.answers += await self._who(poll, pack.address)
+
+    async def _confirm(self, packs: list[_Pack], address: int, *, identities: bool) -> None:
+        """Have them all say once more who they are."""
+        said = await self._values(self._essential, address) if self._essential.shared else []
+        for pack in packs:
+            pack.again = list(said)
+            for poll in self._once(Scope.PACK, pack.address) if identities else ():
+                if self._in_time():
+                    pack.again += await self._who(poll, pack.address)
 
     async def _who(self, poll: Poll, address: int) -> list[Decoded]:
         exchange = await self._put(poll, address, wait=self._patience)
