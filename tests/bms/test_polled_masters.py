@@ -4,13 +4,14 @@ import asyncio
 
 import pytest
 
-from custom_components.lfp_battery.bms.clients.overhearing import OtherMasters
+from custom_components.lfp_battery.bms.clients.overhearing import OtherMasters, OwnQuestions
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.modbus_frame import read_request
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
-from tests.simulator.pylon import request
+from tests.simulator.inverter import HABITS, Inverter
+from tests.simulator.pylon_wire import request
 
 from .rig import MakeRig
 
@@ -130,7 +131,7 @@ def test_a_weak_check_of_another_protocol_has_to_come_twice() -> None:
 def test_our_own_question_that_comes_back_late_is_nobodys() -> None:
     """Gateways give it back when they like."""
     masters = OtherMasters(POLLED["pylon-rs485"], POLLED.values())
-    masters.own.sent(request(2, 0x42), 10.0)
+    masters.own.sent(POLLED["pylon-rs485"], request(2, 0x42), 10.0)
     assert not masters.hear(request(2, 0x42), 12.0)
     assert masters.hear(request(3, 0x42), 12.1)
     assert masters.hear(request(2, 0x42), 30.0)
@@ -144,3 +145,65 @@ async def test_trouble_of_our_own_is_no_other_master(make_rig: MakeRig, kind: Ki
     await rig.clock.advance(900.0)
     assert rig.told.other_masters == 0
     assert len(rig.told.cycles) > 50
+
+
+@pytest.mark.parametrize(
+    ("period", "first"), [(10.0, 0.5), (10.0, 2.1), (10.0, 2.5), (20.0, 2.1), (20.0, 2.3), (1.0, 3.0)]
+)
+async def test_one_who_asks_what_we_ask_when_we_ask_it_is_noticed(
+    make_rig: MakeRig, period: float, first: float
+) -> None:
+    """In step with our cycle, so that its questions look like ours that came back, or collide with them."""
+    rig = await make_rig(60.0, packs=1)
+    inverter = Inverter(rig.bus, HABITS["pylon-rs485"]["packs"](list(rig.bank.packs)), period=period, first=first)
+    await rig.clock.advance(first + 2 * period + 2 * CYCLE)
+    inverter.stop()
+    assert rig.told.other_masters == 1
+
+
+@pytest.mark.parametrize("late", [0.0, 0.9, 1.9])
+async def test_one_who_asks_the_very_same_is_noticed_though_it_never_asks_anything_else(
+    make_rig: MakeRig, late: float
+) -> None:
+    """One question, each cycle, just after we have asked it."""
+    rig = await make_rig(62.0 + late, packs=1)
+    rig.bus.add_master(SecondMaster(requests=[request(2, 0x42)], period=CYCLE, first=0.5))
+    await rig.clock.advance(4 * CYCLE)
+    assert rig.told.other_masters == 1
+
+
+def _ask(own: OwnQuestions, now: float, *back: float) -> list[bool]:
+    """Ask, be answered, and hear the question come back so much later; whether that is explained."""
+    question = request(2, 0x42)
+    own.sent(POLLED["pylon-rs485"], question, now)
+    own.answered()
+    return [own.explain(question, now + late) for late in back]
+
+
+def test_a_line_that_gives_every_question_back_is_not_suspicious() -> None:
+    """Also when it does so after the answer; from the fourth question on nobody is suspected."""
+    own = OwnQuestions()
+    assert all(_ask(own, 10.0 * number, 0.8) == [True] for number in range(1, 5))
+    assert not own.doubtful(41.0)
+    assert _ask(own, 50.0, 0.8) == [True]
+    assert not own.doubtful(51.0)
+
+
+def test_a_question_comes_back_only_once() -> None:
+    """The second one is somebody else's, on whatever line."""
+    own = OwnQuestions()
+    for number in range(1, 5):
+        _ask(own, 10.0 * number, 0.1)
+    assert _ask(own, 50.0, 0.1, 0.5) == [True, False]
+
+
+def test_where_no_question_ever_came_back_one_that_does_is_somebody_elses() -> None:
+    """After the answer, and too late for an echo; sooner, it only raises a doubt, which is told once."""
+    own = OwnQuestions()
+    for number in range(1, 31):
+        _ask(own, 10.0 * number)
+    assert _ask(own, 400.0, 1.5) == [False]
+    own.opened()
+    assert _ask(own, 500.0, 0.5) == [True]
+    assert own.doubtful(501.0)
+    assert not own.doubtful(501.0)

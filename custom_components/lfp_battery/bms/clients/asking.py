@@ -115,7 +115,10 @@ class Asker:
         first = unit.compose()
         second: StateT | None = None
         stale = unit.stale(first)
-        if unit.gate.needs_second_reading(first, stale):
+        # an answer may have come late and be another question's: a new alarm has to come twice then
+        before = unit.state.alarms if unit.state is not None else None
+        unsure = self._dialogue.owed and bool((first.alarms or frozenset()) - (before or frozenset()))
+        if unit.gate.needs_second_reading(first, stale) or unsure:
             polls = unit.again()
             if self._hand_older(unit, polls, fragment):
                 first = unit.compose()

@@ -1,21 +1,21 @@
 """One question, one answer, over any line: pauses, echoes, strays and noise, for pollers and for discovery."""
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from ..clock import Clock
 from ..errors import FrameError, Refusal, RefusedError
 from ..protocols.base import Decoded, Integrity, PolledProtocol, Splitter, Wake
 from ..transports import ByteTransport
-from .overhearing import OtherMasters, OwnQuestions
+from .overhearing import LATE, OtherMasters, OwnQuestions
 
 _BITS_PER_BYTE = 10  # 8 data bits, one start and one stop bit, on every protocol here
-# An answer that comes so long after its question is still its answer, in seconds.
-_LATE = 10.0
 # A second answer to one question comes within this time after the first, in seconds.
 _SECOND = 2.0
+# The least time that is waited for something, in seconds.
+_TICK = 0.001
 # So much noise beside an answer was somebody's answer too, in bytes.
 _MUCH_NOISE = 16
 
@@ -31,6 +31,7 @@ class Exchange:
     damaged: int = 0  # frames that failed their check
     strays: int = 0  # intact answers to something else: late ones, of another length, or somebody else's
     unfit: int = 0  # intact answers to this question that do not hold what its answer holds
+    unclear: bool = False  # what came may as well be the late answer to an earlier question
     foreign: bool = False  # an intact question that was not ours
     dialect: str | None = None  # a protocol recognised, but not the one that was asked in
     noise: int = 0  # bytes that belong to no frame
@@ -81,7 +82,7 @@ class _Asked:
     when: float  # monotonic; of the answer once there is one
     protocol: PolledProtocol
     question: bytes
-    answer: bytes | None
+    answer: bytes | None  # None: it may still come; empty: it came damaged
 
 
 class Dialogue:
@@ -108,7 +109,7 @@ class Dialogue:
         self._not_before = 0.0
         self._requests = self._sent = self._received = 0
         self._paused = 0.0
-        self._asked: deque[_Asked] = deque(maxlen=16)
+        self._asked: deque[_Asked] = deque(maxlen=64)
         self._trail: Splitter | None = None  # of the last exchange: what follows an answer goes on in it
         self._trail_until = 0.0
         self._roused: str | None = None  # the protocol in which the battery is awake
@@ -123,7 +124,7 @@ class Dialogue:
         """The line is another one, or the same after it was opened anew: nothing before counts."""
         self._roused, self._woken = None, False
         self._trail = None
-        self._asked.clear()
+        self._own.opened()
 
     def wire_seconds(self, count: int) -> float:
         """How long so many bytes take on this line."""
@@ -144,41 +145,58 @@ class Dialogue:
             trouble = await self._rouse(protocol, wary=wary, wait=wait)
             if trouble is not None:
                 return trouble
-        exchange = await self._exchange(protocol, request, wary=wary, wait=wait)
-        if exchange.sent:
-            if exchange.frame is None:
-                self._roused = None
-            self._asked.append(_Asked(self._clock.monotonic(), protocol, request, exchange.frame))
+        exchange = await self._ask(protocol, request, wary=wary, wait=wait)
+        if exchange.unclear:
+            late = await self._settle(protocol)
+            if late.foreign:
+                return late
+            exchange = await self._ask(protocol, request, wary=wary, wait=wait)
         return exchange
+
+    @property
+    def owed(self) -> bool:
+        """Whether an answer to an earlier question may still come."""
+        return any(True for _ in self._debts())
 
     def overhear(self, protocol: PolledProtocol, data: bytes) -> Exchange:
         """Sort bytes that came while nothing was asked."""
-        tally = _Tally(protocol, self._own, self._second, self._clock.monotonic())
+        tally = self._tally(protocol)
         self._overhear(tally, self._trailing(protocol), data)
         return replace(tally.result(0), sent=False)
 
     # --- one question ------------------------------------------------------------------------------------------------
+
+    async def _ask(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
+        exchange = await self._exchange(protocol, request, wary=wary, wait=wait)
+        if exchange.sent:
+            if exchange.frame is None:
+                self._roused = None
+            # what came damaged has come; where more than one answer is awaited, nobody knows which it was
+            came = exchange.damaged > exchange.unfit and not exchange.unclear and not self.owed
+            answer = b"" if came and exchange.frame is None else exchange.frame
+            self._asked.append(_Asked(self._clock.monotonic(), protocol, request, answer))
+        return exchange
 
     async def _exchange(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
         clock, timing, transport = self._clock, protocol.timing, self._transport
         if (pause := self._not_before - clock.monotonic()) > 0:
             self._paused += pause
             await clock.sleep(pause)
-        tally = _Tally(protocol, self._own, self._second, clock.monotonic())
+        tally = self._tally(protocol)
         if (await self._clear(tally, protocol) and wary) or tally.foreign:
             return replace(tally.result(0), sent=False)
         splitter = protocol.splitter(request)
         await transport.send(request)
         self._requests += 1
         self._sent += len(request)
-        self._own.sent(request, clock.monotonic())
+        self._own.sent(protocol, request, clock.monotonic())
         sent_at = clock.monotonic() + self.wire_seconds(len(request))
         deadline = sent_at + (timing.first_byte if wait is None else wait)
         last = sent_at + timing.answer
         heard = bytearray()
         frame: bytes | None = None
         try:
-            while frame is None and (left := min(deadline, last) - clock.monotonic()) > 0:
+            while frame is None and not tally.unclear and (left := min(deadline, last) - clock.monotonic()) > 0:
                 if not (data := await transport.receive(left)):
                     continue
                 self._received += len(data)
@@ -188,6 +206,7 @@ class Dialogue:
                         tally.second(candidate, request, frame)
                     elif tally.is_answer(request, candidate):
                         frame = candidate
+                        self._own.answered()
                 if frame is None and (pending := splitter.pending) is not None:
                     # content decides: wait as long as the frame under way needs, and a gap more
                     deadline = max(deadline, clock.monotonic() + self.wire_seconds(pending) + timing.gap)
@@ -197,8 +216,10 @@ class Dialogue:
             tally.foreign |= self._masters.hear(bytes(heard), clock.monotonic())
         self._trail, self._trail_until = splitter, clock.monotonic() + _SECOND
         exchange = tally.result(splitter.noise, frame, cut_off=frame is None and splitter.pending is not None)
+        if frame is None and (exchange.damaged or exchange.noise) and protocol.integrity is not Integrity.NONE:
+            self._own.disturbed = True
         crowd = exchange.damaged > exchange.unfit or exchange.noise >= _MUCH_NOISE
-        return replace(exchange, crowded=frame is not None and crowd and not self._owed())
+        return replace(exchange, crowded=frame is not None and crowd and not self.owed)
 
     async def _clear(self, tally: _Tally, protocol: PolledProtocol) -> bool:
         """Take what came before we ask, to the end of a frame that is under way; whether there was anything."""
@@ -231,10 +252,38 @@ class Dialogue:
         if self._masters is not None:
             tally.foreign |= self._masters.hear(data, self._clock.monotonic())
 
-    def _owed(self) -> bool:
-        """Whether an answer to an earlier question may still come."""
+    async def _settle(self, protocol: PolledProtocol) -> Exchange:
+        """Listen until every answer that is owed has come, or is too late to be taken for another."""
+        clock, tally = self._clock, self._tally(protocol)
+        while not tally.foreign and (debts := list(self._debts())):
+            left = max(debt.when for debt in debts) + LATE - clock.monotonic()
+            if data := await self._transport.receive(max(left, _TICK)):
+                self._received += len(data)
+                self._overhear(tally, self._trailing(protocol), data)
+        return replace(tally.result(0), sent=False)
+
+    def _tally(self, protocol: PolledProtocol) -> _Tally:
+        return _Tally(protocol, self._own, self._second, self._late, self._clock.monotonic)
+
+    def _debts(self) -> Iterator[_Asked]:
+        """Questions whose answer may still come."""
         now = self._clock.monotonic()
-        return any(asked.answer is None and now - asked.when <= _LATE for asked in self._asked)
+        return (asked for asked in self._asked if asked.answer is None and now - asked.when <= LATE)
+
+    def _late(self, request: bytes | None, frame: bytes, *, refusal: bool) -> bool:
+        """Whether this answers an earlier question that still waits; if so, that one has its answer.
+
+        With `request`: whether it may do so, and answers that one as well.
+        """
+        for debt in self._debts():
+            if debt.question == request or not debt.protocol.is_answer(debt.question, frame):
+                continue
+            # what a CRC proves and has the right length is believed; elsewhere the form also tells what was asked
+            whole = request is None or refusal or debt.protocol.integrity is Integrity.CRC
+            if whole or _reads(debt.protocol, debt.question, frame):
+                debt.answer, debt.when = frame, self._clock.monotonic() - _SECOND  # no yardstick for another one
+                return True
+        return False
 
     def _second(self, frame: bytes) -> bytes | None:
         """The question that this intact frame answers a second time and otherwise; None: it is a late answer, or none."""
@@ -242,10 +291,10 @@ class Dialogue:
         fitting = [
             asked
             for asked in reversed(self._asked)
-            if now - asked.when <= _LATE and asked.protocol.is_answer(asked.question, frame)
+            if now - asked.when <= LATE and asked.protocol.is_answer(asked.question, frame)
         ]
         for asked in fitting:
-            if asked.answer is None:
+            if not asked.answer:
                 asked.answer, asked.when = frame, now - _SECOND  # late; and no yardstick for another one
                 return None
         for asked in fitting:
@@ -295,6 +344,13 @@ def _reads(protocol: PolledProtocol, question: bytes, frame: bytes) -> bool:
     return True
 
 
+class _Late(Protocol):
+    """See `Dialogue._late`."""
+
+    def __call__(self, request: bytes | None, frame: bytes, *, refusal: bool) -> bool:
+        """Whether it is."""
+
+
 class _Tally:
     """Sorts the frames of one exchange."""
 
@@ -303,6 +359,7 @@ class _Tally:
         "_decoded",
         "_dialect",
         "_echoed",
+        "_late",
         "_maybe_twice",
         "_now",
         "_own",
@@ -314,19 +371,26 @@ class _Tally:
         "_unfit",
         "foreign",
         "noise",
+        "unclear",
     )
 
     def __init__(
-        self, protocol: PolledProtocol, own: OwnQuestions, second: Callable[[bytes], bytes | None], now: float
+        self,
+        protocol: PolledProtocol,
+        own: OwnQuestions,
+        second: Callable[[bytes], bytes | None],
+        late: _Late,
+        now: Callable[[], float],
     ) -> None:
         self._protocol = protocol
         self._own = own
         self._second = second
+        self._late = late
         self._now = now
         self._decoded: Decoded | None = None
         self._refused: RefusedError | None = None
         self._dialect: str | None = None
-        self._echoed = self.foreign = False
+        self._echoed = self.foreign = self.unclear = False
         self._damaged = self._strays = self._unfit = self.noise = 0
         self._twice: list[bytes] = []
         self._maybe_twice: list[bytes] = []
@@ -346,16 +410,21 @@ class _Tally:
 
     def is_answer(self, request: bytes, frame: bytes) -> bool:
         """Whether this frame answers the request; anything else is counted under its name."""
-        if frame == request and not self._echoed:
+        if frame == request:
             self._echoed = True
+            if self._protocol.is_request(frame):
+                self._stray(frame, self._maybe_twice)
             return False
         if not self._protocol.is_answer(request, frame):
             # a pack that answers under a wrong address is no twin: our own question must be answered as well
-            self._stray(frame, self._maybe_twice, echo=request)
+            self._stray(frame, self._maybe_twice)
             return False
         try:
             self._decoded = self._protocol.decode(request, frame)
         except RefusedError as err:
+            if self._late(request, frame, refusal=True):
+                self._strays += 1  # it names no question, and an earlier one waits
+                return False
             self._refused = err
         except FrameError as err:
             # answers do not always say what they answer: this may be a late one, and ours may still come
@@ -363,6 +432,10 @@ class _Tally:
             self._unfit += err.dialect is None
             self._suspect(frame, self._maybe_twice)
             return False
+        else:
+            if self._late(request, frame, refusal=False):
+                self._decoded, self.unclear = None, True
+                return False
         return True
 
     def result(self, noise: int, frame: bytes | None = None, *, cut_off: bool = False) -> Exchange:
@@ -375,16 +448,18 @@ class _Tally:
             damaged=self._damaged + cut_off,
             strays=self._strays,
             unfit=self._unfit,
+            unclear=self.unclear,
             foreign=self.foreign,
             dialect=self._dialect,
             noise=self.noise + noise,
             twice=(*self._twice, *(self._maybe_twice if frame is not None else ())),
         )
 
-    def _stray(self, frame: bytes, twice: list[bytes], *, echo: bytes | None = None) -> None:
+    def _stray(self, frame: bytes, twice: list[bytes]) -> None:
         protocol = self._protocol
         question = protocol.is_request(frame)
-        if question and frame != echo and self._own.explain(protocol, frame, self._now):
+        if question and self._own.explain(frame, self._now()):
+            self._strays += self._late(None, frame, refusal=False)
             return
         self.foreign |= question and protocol.integrity is not Integrity.NONE
         try:

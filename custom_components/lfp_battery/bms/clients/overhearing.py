@@ -8,6 +8,12 @@ from ..protocols.base import Integrity, PolledProtocol, Splitter
 
 # An adapter or gateway that gives our own question back has done so within this time, in seconds.
 _ECHO = 3.0
+# One that gives back every question has done so within this time, in seconds.
+_SOON = 1.0
+# So many questions in a row tell whether the line gives them back: each of the last few, or none of many.
+_EACH, _NONE = 4, 16
+# An answer that comes so long after its question is still its answer, in seconds.
+LATE = 10.0
 # Bytes further apart than this are not of one frame, in seconds.
 _PAUSE = 1.0
 # A question whose check is weak, in a protocol that is not spoken here, is believed when another one follows within
@@ -15,32 +21,85 @@ _PAUSE = 1.0
 _REPEATED = 600.0
 
 
-class OwnQuestions:
-    """What we have sent lately, so that nothing of it is taken for somebody else's."""
+@dataclass(slots=True)
+class _Sent:
+    """One question of ours."""
 
-    __slots__ = ("_sent",)
+    when: float  # monotonic
+    protocol: PolledProtocol
+    question: bytes
+    answered: bool = False
+    back: dict[object, float] = field(default_factory=dict)  # by whom it was heard to come back, and when
+
+
+class OwnQuestions:
+    """What we have sent lately, so that nothing of it is taken for somebody else's.
+
+    A line gives a question back once, and does so with all of them or with none. Whoever else asks the very same shows
+    by asking once more than that, or where nothing ever came back; until then he is only suspected.
+    """
+
+    __slots__ = ("_sent", "_since", "_suspicious", "disturbed")
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
-        self._sent: deque[tuple[float, bytes]] = deque(maxlen=32)
+        self._sent: deque[_Sent] = deque(maxlen=64)
+        self._since = 0  # questions since one last came back
+        self._suspicious = False  # one came back although the line does not do that to all
+        self.disturbed = False  # one got nothing but damage: somebody may have asked at the same instant
 
-    def sent(self, question: bytes, now: float) -> None:
+    def opened(self) -> None:
+        """Another adapter may be in place: what is known of the line counts no longer."""
+        self._since = 0
+        self._suspicious = self.disturbed = False
+
+    def sent(self, protocol: PolledProtocol, question: bytes, now: float) -> None:
         """Remember a question."""
-        self._sent.append((now, question))
+        self._sent.append(_Sent(now, protocol, question))
+        self._since += 1
 
-    def explain(self, protocol: PolledProtocol, frame: bytes, now: float) -> bool:
-        """Whether what looks like a question is one of ours that came back, or the late answer of a clone to one.
+    def answered(self) -> None:
+        """The last question was answered."""
+        if self._sent:
+            self._sent[-1].answered = True
 
-        Clones that repeat the command as their return code answer 4F with its mirror image (pylon-rs485.md section 7).
+    def explain(self, frame: bytes, now: float, heard_by: object = None) -> bool:
+        """Whether what looks like a question is one of ours that came back, or the late answer to one.
+
+        One-register answers of one firmware have the form of a question (modbus-rtu.md section 4.2), and clones that
+        repeat the command as their return code answer 4F with its mirror image (pylon-rs485.md section 7). `heard_by`:
+        every frame is to be shown once by each that hears it.
         """
-        return any(
-            frame == question or protocol.is_answer(question, frame)
-            for when, question in self._sent
-            if now - when <= _ECHO
+        same = [sent for sent in self._sent if sent.question == frame and now - sent.when <= _ECHO]
+        for sent in same:
+            if heard_by in sent.back:
+                continue
+            sent.back[heard_by] = now
+            silent = self._since >= _NONE
+            self._since = 0
+            if silent and sent.answered and now - sent.when > _SOON:
+                return False
+            self._suspicious |= sent.protocol.integrity is not Integrity.NONE and not self._gives_all_back(now)
+            return True
+        return not same and any(
+            sent.protocol.is_answer(sent.question, frame) for sent in self._sent if now - sent.when <= LATE
         )
 
+    def _gives_all_back(self, now: float) -> bool:
+        """Whether this is a line on which every question comes back, and soon."""
+        last = [sent for sent in self._sent if sent.back or now - sent.when > _SOON][-_EACH:]
+        return len(last) == _EACH and all(
+            any(when - sent.when <= _SOON for when in sent.back.values()) for sent in last
+        )
 
-@dataclass(slots=True)
+    def doubtful(self, now: float) -> bool:
+        """Whether somebody may ask what we ask, at the time when we do; said once."""
+        doubtful = self.disturbed or (self._suspicious and not self._gives_all_back(now))
+        self._suspicious = self.disturbed = False
+        return doubtful
+
+
+@dataclass(slots=True, eq=False)
 class _Ear:
     """One way to cut the stream, and how much must be heard in it."""
 
@@ -72,6 +131,10 @@ class OtherMasters:
             ears[alike] = _Ear(protocol, 1 if certain else 2, protocol.splitter())
         self._ears = tuple(ears.values())
 
+    def doubtful(self, now: float) -> bool:
+        """Whether somebody may ask what we ask, at the time when we do; said once. Other times of asking will show."""
+        return self.own.doubtful(now)
+
     def hear(self, data: bytes, now: float) -> bool:
         """Take in bytes that were not asked for; whether they prove that somebody else asks."""
         noticed = False
@@ -80,7 +143,7 @@ class OtherMasters:
             if now - self._last > _PAUSE:
                 ear.splitter = ear.protocol.splitter()
             for frame in ear.splitter.feed(data):
-                if not ear.protocol.is_request(frame) or self.own.explain(ear.protocol, frame, now):
+                if not ear.protocol.is_request(frame) or self.own.explain(frame, now, ear):
                     continue
                 questions.add(frame)
                 ear.heard = [*(when for when in ear.heard if now - when <= _REPEATED), now][-ear.needed :]

@@ -36,6 +36,9 @@ _REOPEN = (0.5, 1.0, 2.0, 5.0, 10.0)
 _SILENT_ROUNDS, _SILENT_SECONDS = 3, 55.0
 # Limits are read in turn, a sixth of the packs a cycle; with longer cycles a larger part, so that none gets old.
 _ROTATION, _ROTATION_SECONDS = 6, 60.0
+# Where somebody may ask just what we ask whenever we do, a cycle begins so much later, at most so often, in seconds:
+# later than a question of ours may come back.
+_SHIFT, _SHIFT_AGAIN = 4.0, 60.0
 # Silence before the first byte, and the longest that mere noise may extend it, in seconds (design decision 5).
 _QUIET, _NOISE = 2.0, 10.0
 
@@ -77,6 +80,7 @@ class PolledClient:
             named=self._is_named,
         )
         self._newcomers = Newcomers(protocol, clock.monotonic())
+        self._shifted = float("-inf")  # monotonic
         self._silenced = False  # somebody else asks on this line: nothing is sent any more
         scopes = {poll.scope for poll in protocol.polls}
         self._packs: dict[int, Unit[PackState]] = {}
@@ -273,7 +277,15 @@ class PolledClient:
                 ):
                     await self._reopen_quietly()
                 await self._look_for_new(started + (self._interval or SHORTEST_INTERVAL))
-            await self._idle(started + (self._interval or SHORTEST_INTERVAL))
+            await self._idle(started + (self._interval or SHORTEST_INTERVAL) + self._shift())
+
+    def _shift(self) -> float:
+        """How much later the next cycle begins, so that another master in step with us shows itself, in seconds."""
+        now = self._clock.monotonic()
+        if not self._masters.doubtful(now) or now - self._shifted < _SHIFT_AGAIN:
+            return 0.0
+        self._shifted = now
+        return _SHIFT
 
     async def _round(self, started: float) -> None:
         self._cycle += 1
