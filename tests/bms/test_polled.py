@@ -478,3 +478,13 @@ def test_every_polled_protocol_declares_one_essential_poll() -> None:
     for protocol in POLLED.values():
         assert sum(poll.essential for poll in protocol.polls) == 1
         assert protocol.polls[0].essential
+
+
+@pytest.mark.parametrize("there", [{2, 5}, {2, 9, 13}, {2, 3, 4, 12}])
+async def test_packs_behind_sleeping_ones_are_found_in_time(make_rig: MakeRig, there: set[int]) -> None:
+    """Every address of a group is asked in turn, one a minute."""
+    rig = await make_rig(packs=12, addresses=[2])
+    asleep = frozenset(rig.bank.packs) - there
+    rig.bus.faults.add(Fault(kind=Kind.SILENCE, addresses=asleep))
+    await rig.clock.advance(1800.0)
+    assert {report.address for _, report in rig.told.packs if report.online} == there

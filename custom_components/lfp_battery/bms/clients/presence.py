@@ -18,23 +18,27 @@ class Newcomers:
         self._packs = any(poll.scope is Scope.PACK for poll in protocol.polls)
         # an answer that speaks for every pack names those that are new
         self._named = any(poll.shared and poll.essential for poll in protocol.polls)
-        self._at = 0
+        self._turn = 0
         self._looked = now
 
     def next(self, known: Collection[int], now: float, until: float) -> int | None:
         """The address to ask now; None: nobody, or no time. `until`: when the line is needed again."""
         if not self._packs or (self._named and known) or now - self._looked < _LOOK_FOR_NEW:
             return None
-        if not (candidates := self._candidates(known)):
+        near = self._near(known)
+        far = self._far(known, near)
+        if not near and not far:
             return None
         # a bank that fills its interval is asked all the same, only later
         if until - now < self._patience and now - self._looked < 5 * _LOOK_FOR_NEW:
             return None
         self._looked = now
-        self._at = (self._at + 1) % len(candidates)
-        return candidates[self._at]
+        self._turn += 1
+        # a new pack is most likely the next one; but it may also lie behind one that sleeps
+        candidates = near if near and (self._turn % 2 or not far) else far
+        return candidates[self._turn // 2 % len(candidates)]
 
-    def _candidates(self, known: Collection[int]) -> list[int]:
+    def _near(self, known: Collection[int]) -> list[int]:
         """Gaps, and the one after the last of each group."""
         found: list[int] = []
         for group in self._groups:
@@ -43,3 +47,13 @@ class Newcomers:
                 found += [address for address in group[: places[-1] + 2] if address not in known]
         # everything was forgotten: a bank begins with a master
         return found or [group[0] for group in self._groups if group[0] not in known]
+
+    def _far(self, known: Collection[int], near: Collection[int]) -> list[int]:
+        """Everything else in the groups that are there, or in all when everything was forgotten."""
+        return [
+            address
+            for group in self._groups
+            if not known or any(address in known for address in group)
+            for address in group
+            if address not in known and address not in near
+        ]
