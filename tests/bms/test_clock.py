@@ -73,3 +73,23 @@ async def test_time_of_day_moves_with_the_clock() -> None:
     await clock.advance(3600)
     assert (clock.utc() - start).total_seconds() == 3600
     assert SystemClock().utc().tzinfo is not None
+
+
+async def test_a_wait_too_short_for_a_float_ends_all_the_same() -> None:
+    """A loop that waits for what is left of a time must not stand still at one instant."""
+    clock = DrivenClock()
+    await clock.advance(1e6)
+    waits = 0
+
+    async def wait() -> None:
+        nonlocal waits
+        begun = clock.monotonic()
+        while clock.monotonic() == begun and waits < 10:
+            waits += 1
+            await clock.sleep(1e-12)
+
+    task = asyncio.create_task(wait())
+    await clock.advance(1.0)
+    await task
+    assert waits == 1
+    assert clock.monotonic() == 1e6 + 1.0

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 import heapq
 from itertools import count
+import math
 import time
 from typing import Protocol
 
@@ -110,7 +111,11 @@ class DrivenClock:
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
         """See `Clock`."""
-        due = _Due(self._now + max(delay, 0.0), callback)
+        when = self._now + max(delay, 0.0)
+        if delay > 0 and when == self._now:
+            # less than a float can add: a loop that waits for "what is left" would wait for ever at this very instant
+            when = math.nextafter(self._now, math.inf)
+        due = _Due(when, callback)
         heapq.heappush(self._queue, (due.when, next(self._serial), due))
         return due
 
