@@ -6,7 +6,6 @@ Owns the link and the round over the packs; knows neither what the bytes mean no
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Coroutine, Mapping
-from itertools import count
 import logging
 from typing import Any
 
@@ -20,6 +19,7 @@ from ..transports import ByteTransport
 from .asking import Asker, OtherMasterError
 from .base import ClientListener
 from .dialogue import Dialogue
+from .line import Line
 from .overhearing import OtherMasters
 from .presence import Newcomers
 from .units import Unit
@@ -28,9 +28,6 @@ _LOGGER = logging.getLogger(__name__)
 
 # The least time between the starts of two cycles when the interval is automatic, in seconds.
 SHORTEST_INTERVAL = 10.0
-# Waits between attempts to open a lost line, in seconds; never longer than a cycle, so that a line that is back is
-# used within one.
-_REOPEN = (0.5, 1.0, 2.0, 5.0, 10.0)
 # A line on which nobody answers for so many rounds and seconds is opened anew: a gateway that lost power leaves a
 # socket that looks alive.
 _SILENT_ROUNDS, _SILENT_SECONDS = 3, 55.0
@@ -100,9 +97,9 @@ class PolledClient:
         self._cycle = 0
         self._silent_rounds = 0
         self._silent_since = 0.0
-        self._down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
-        self._told_up: bool | None = None  # what the listener knows of the link
-        self._opened = 0
+        self._line = Line(
+            transport, clock, listener, forget=self._link_lost, longest=self._interval or SHORTEST_INTERVAL
+        )
         self._unasked = 0  # bytes that came while nothing was asked
 
     # --- what the owner of the client may do -------------------------------------------------------------------------
@@ -125,13 +122,10 @@ class PolledClient:
                     while True:
                         await self._only_listen()
                 except LinkError as err:
-                    await self._transport.close()
-                    self._link_lost(err)
+                    await self._line.lose(err)
         finally:
-            self._told_up = None  # whoever runs this client again is told anew
-            self._down = LinkError(LinkProblem.LOST, "closed")
-            self._fail_urgent(self._down)
-            await self._transport.close()
+            self._fail_urgent(LinkError(LinkProblem.LOST, "closed"))
+            await self._line.shut()
 
     async def read(self, address: int) -> PollReport[PackState]:
         """See `BatteryClient`."""
@@ -167,8 +161,8 @@ class PolledClient:
         return {
             "protocol": self._protocol.name,
             "baudrate": self._transport.baudrate,
-            "link": str(self._down.problem) if self._down else "up",
-            "opened": self._opened,
+            "link": str(self._line.down.problem) if self._line.down else "up",
+            "opened": self._line.opened,
             "cycles": self._cycle,
             "traffic": self._dialogue.traffic._asdict(),
             "unasked_bytes": self._unasked,
@@ -188,39 +182,21 @@ class PolledClient:
 
     async def _open(self) -> None:
         """Open the line, trying for as long as it takes."""
-        for attempt in count():
-            try:
-                await self._transport.open()
-            except LinkError as err:
-                self._link_lost(err)
-                pause = _REOPEN[min(attempt, len(_REOPEN) - 1)]
-                await self._clock.sleep(min(pause, self._interval or SHORTEST_INTERVAL))
-            else:
-                break
-        self._opened += 1
+        await self._line.open()
         self._silent_rounds = 0
         self._dialogue.opened()
         self._asker.renew()
-        self._down = None
-        if not self._told_up:
-            self._told_up = True
-            self._listener.link_changed(None)
 
     def _link_lost(self, err: LinkError) -> None:
-        self._down = err
         for unit in self._units():
             if unit.online:
                 unit.lost()
         self._fail_urgent(err)
-        if self._told_up is not False:
-            self._told_up = False
-            self._listener.link_changed(err)
 
     async def _reopen_quietly(self) -> None:
         """Open the line anew although nobody said that it is gone."""
         _LOGGER.debug("nobody answers on %s, opening it anew", self._transport.name)
-        await self._transport.close()
-        await self._transport.open()
+        await self._line.reopen()
         self._dialogue.opened()
         self._silent_rounds = 0
         await self._listen_first()
@@ -391,8 +367,7 @@ class PolledClient:
     async def _read_next(self, address: int | None) -> None:
         if address is not None and address not in self._packs:
             raise ValueError(f"no pack at address {address}")
-        if self._down is not None:
-            raise LinkError(self._down.problem, self._down.detail)
+        self._line.check()
         if self._silenced:
             raise self._busy()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
