@@ -376,6 +376,7 @@ def test_nothing_but_frame_and_refused_errors_leave_the_codec(protocol: ModbusPr
     """Random bytes, and random registers in frames that are right, for every Modbus map there is."""
     rng = Random(11)
     asked = [poll.request(1) for poll in protocol.polls]
+    decoded = refused = 0
     for number in range(6000):
         request = rng.choice(asked)
         size = 2 * int.from_bytes(request[4:6])
@@ -390,8 +391,14 @@ def test_nothing_but_frame_and_refused_errors_leave_the_codec(protocol: ModbusPr
         protocol.is_request(frame)
         protocol.recognises(request, frame)
         for question_asked in (request, None):
-            with suppress(FrameError, RefusedError):
+            try:
                 protocol.decode(question_asked, frame)
+            except FrameError, RefusedError:
+                refused += 1
+            else:
+                decoded += 1
+    assert decoded
+    assert refused
 
 
 def test_pymodbus_logs_nothing_of_ours(caplog: pytest.LogCaptureFixture) -> None:
