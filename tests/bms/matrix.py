@@ -99,9 +99,8 @@ ROWS: tuple[Row, ...] = (
         protocol="pylon-rs485-v35",
         baudrate=9600,
         speaker=_pylon(Profile.V35),
-        first=2,
+        first=1,  # only its group is ever named, and fifteen packs fit it
         speaks_for_bank=True,
-        most=14,
     ),
     _bank("es_wall", _VOLTRONIC, VoltronicMap, _ES),
     # the manual does not say at which speed its RS232 port works
