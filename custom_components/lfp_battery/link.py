@@ -278,6 +278,18 @@ class LfpLink:
             self._first_cycle.set_result(None)  # there will be none
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
 
+    @callback
+    def family_changed(self, name: str) -> None:
+        """See `ClientListener`; the entry loads anew, because other things can be said now."""
+        LOGGER.info("%s: the battery sends another set of frames by now (%s)", self._entry.title, name)
+        self._save()
+        self._hass.config_entries.async_update_entry(self._entry, data={**self._entry.data, CONF_PROTOCOL: name})
+        self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
+
+    @callback
+    def unacknowledged(self, active: bool) -> None:
+        """See `ClientListener`."""
+
     def _log_presence(self, unit: LfpUnit, online: bool) -> None:
         """Say once that a unit went or came; not for a link's loss and return, which has its own line."""
         if unit.online == online or (online and not unit.silent):

@@ -26,6 +26,8 @@ class Told:
     links: list[tuple[float, LinkError | None]] = field(default_factory=list)
     other_masters: int = 0
     asks_in: str | None = None
+    families: list[str] = field(default_factory=list)
+    unacknowledged_now: bool = False
 
     def pack_polled(self, report: PollReport[PackState]) -> None:
         """See `ClientListener`."""
@@ -47,6 +49,14 @@ class Told:
         """See `ClientListener`."""
         self.other_masters += 1
         self.asks_in = protocol
+
+    def family_changed(self, name: str) -> None:
+        """See `ClientListener`."""
+        self.families.append(name)
+
+    def unacknowledged(self, active: bool) -> None:
+        """See `ClientListener`."""
+        self.unacknowledged_now = active
 
     def last(self, address: int) -> PollReport[PackState]:
         """The newest report of a pack."""

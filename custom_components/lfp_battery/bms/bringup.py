@@ -310,6 +310,15 @@ class _Printer:
         _say(f"somebody else asks on this line ({protocol}): nothing is sent any more")
         self.done.set()
 
+    def family_changed(self, name: str) -> None:
+        """See `ClientListener`."""
+        _say(f"the battery sends another set of frames by now ({name})")
+
+    def unacknowledged(self, active: bool) -> None:
+        """See `ClientListener`."""
+        if active:
+            _say("one frame comes again and again: no node on the bus acknowledges it")
+
 
 type _Wrap = Callable[[ByteTransport], ByteTransport]
 

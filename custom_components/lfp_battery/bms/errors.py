@@ -20,6 +20,8 @@ class LinkProblem(StrEnum):
     UNREACHABLE = "unreachable"
     BAD_ADDRESS = "bad_address"
     CREDENTIALS = "credentials"
+    DOWN = "down"  # a CAN interface that somebody has to bring up
+    DRIVER = "driver"  # a library that an adapter needs is not installed
     LOST = "lost"
     FAILED = "failed"
 

@@ -29,6 +29,15 @@ class ClientListener(Protocol):
         all that share a frame with the protocol that is polled, it is that one. None: not known.
         """
 
+    def family_changed(self, name: str) -> None:
+        """A bus was found to carry another family of CAN frames than the client reads by now (said once each time).
+
+        From the next report on, everything is what the new one says; nothing of the old one stands.
+        """
+
+    def unacknowledged(self, active: bool) -> None:
+        """A CAN bus carries one frame over and over, because no node acknowledges it (said at a change)."""
+
 
 class BatteryClient(Protocol):
     """One link and the packs behind it."""

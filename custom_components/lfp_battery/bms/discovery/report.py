@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ..model import BankState, Identity, PackState
-from ..protocols import POLLED
+from ..protocols import PROTOCOLS
 
 
 class Stage(StrEnum):
@@ -26,6 +26,9 @@ class Outcome(StrEnum):
     OTHER_PROTOCOL = "other_protocol"  # a battery that is recognised and cannot be read; `dialect` says which
     OTHER_MASTER = "other_master"  # somebody else asks; `packs` and `bank` are what was overheard
     LINK_PORT = "link_port"  # the port between packs, which has a master of its own
+    UNACKNOWLEDGED = "unacknowledged"  # CAN: one frame over and over, because no node acknowledges it
+    INVERTER_ONLY = "inverter_only"  # CAN: an inverter, and no battery
+    WRONG_RATE = "wrong_rate"  # CAN: only errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +56,8 @@ class ScanReport:
     """What a scan heard."""
 
     outcome: Outcome
-    protocol: str | None = None
-    baudrate: int | None = None
+    protocol: str | None = None  # its name in `protocols.PROTOCOLS`
+    baudrate: int | None = None  # bit/s on CAN; None there where somebody else sets it
     packs: tuple[FoundPack, ...] = ()
     bank: BankState | None = None  # what the bank says of itself, on protocols that have it
     bank_address: int | None = None
@@ -63,8 +66,9 @@ class ScanReport:
     answers: int = 0  # intact answers to our questions
     damaged: int = 0  # frames that failed their check
     capture: str | None = None  # what was sent and heard, redacted, for `replay`
+    inverter: str | None = None  # CAN: whose frames were heard beside the battery's, as in `Verdict`
 
     @property
     def experimental(self) -> bool:
         """Whether this protocol was never seen on hardware."""
-        return self.protocol is not None and POLLED[self.protocol].experimental
+        return self.protocol is not None and PROTOCOLS[self.protocol].experimental

@@ -1,6 +1,7 @@
 """The registry: every protocol by the name that entries, captures and the command line use."""
 
-from .base import Codec, PolledProtocol
+from .base import BatteryProtocol, Codec, PolledProtocol
+from .can import CAN
 from .console import PylontechConsole, PytesConsole, PytesEboxConsole, PytesV5Console
 from .cvte import Cvte
 from .growatt import Growatt
@@ -27,6 +28,9 @@ POLLED: dict[str, PolledProtocol] = {
         PylontechConsole(),
     )
 }
+
+# Everything that an entry can be set up with.
+PROTOCOLS: dict[str, BatteryProtocol] = {**POLLED, **CAN}
 
 # Everything that bytes can be read as, what is recognised only to be refused included.
 DECODERS: dict[str, Codec] = {

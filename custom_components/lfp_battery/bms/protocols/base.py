@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, override
 
 from ..errors import FrameError, RefusedError
 from ..model import BankState, Condition, Identity, PackState
@@ -152,25 +152,24 @@ class Codec(ABC):
         return False
 
 
-class PolledProtocol(Codec):
-    """A protocol in which one master asks and packs answer."""
+class BatteryProtocol(ABC):
+    """What a home needs to know of any protocol, asked or overheard, on whatever medium."""
 
-    integrity: ClassVar[Integrity]
-    speeds: ClassVar[tuple[int, ...]]  # baud, likeliest first
-    timing: ClassVar[Timing]
-    polls: ClassVar[tuple[Poll, ...]]
-    probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
-    address_groups: ClassVar[tuple[tuple[int, ...], ...]]  # each begins with its master; the usual one comes first
+    name: ClassVar[str]
     conditions: ClassVar[frozenset[Condition]]  # what alarms of this protocol can say
-    # Sent in turn until one of them gets an answer, before the first question on a line and after an unanswered one.
-    rouse: ClassVar[tuple[bytes, ...]] = ()
-    wake: ClassVar[Wake | None] = None
+    address_groups: ClassVar[tuple[tuple[int, ...], ...]]  # each begins with its master; the usual one comes first
     serial_room: ClassVar[int | None] = None  # characters of a serial number that an answer has room for; None: all
     experimental: ClassVar[bool] = False  # never seen on hardware: an owner is told so
 
-    def configured(self, *, packs: int | None, capacity: float | None) -> PolledProtocol:
-        """This protocol for a bank of so many packs of so many Ah each, where an answer cannot be read without."""
-        return self
+    @property
+    @abstractmethod
+    def speaks_for_bank(self) -> bool:
+        """Whether all that is said is of the bank as a whole, and nothing of its packs."""
+
+    @property
+    @abstractmethod
+    def tells_serials(self) -> bool:
+        """Whether a battery can say its serial number."""
 
     def pack_number(self, address: int) -> str:
         """What an owner calls the pack at this address: its place in the first group, or group and place ("2-1")."""
@@ -179,6 +178,35 @@ class PolledProtocol(Codec):
                 place = group.index(address) + 1
                 return str(place) if number == 1 else f"{number}-{place}"
         return str(address)
+
+
+class PolledProtocol(Codec, BatteryProtocol):
+    """A protocol in which one master asks and packs answer."""
+
+    integrity: ClassVar[Integrity]
+    speeds: ClassVar[tuple[int, ...]]  # baud, likeliest first
+    timing: ClassVar[Timing]
+    polls: ClassVar[tuple[Poll, ...]]
+    probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
+    # Sent in turn until one of them gets an answer, before the first question on a line and after an unanswered one.
+    rouse: ClassVar[tuple[bytes, ...]] = ()
+    wake: ClassVar[Wake | None] = None
+
+    @property
+    @override
+    def speaks_for_bank(self) -> bool:
+        """See `BatteryProtocol`."""
+        return all(poll.scope is Scope.BANK for poll in self.polls)
+
+    @property
+    @override
+    def tells_serials(self) -> bool:
+        """See `BatteryProtocol`."""
+        return any(poll.private for poll in self.polls)
+
+    def configured(self, *, packs: int | None, capacity: float | None) -> PolledProtocol:
+        """This protocol for a bank of so many packs of so many Ah each, where an answer cannot be read without."""
+        return self
 
     def polls_of(self, scope: Scope, address: int) -> tuple[Poll, ...]:
         """The questions that make sense at this address."""

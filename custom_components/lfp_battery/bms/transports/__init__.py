@@ -3,7 +3,10 @@
 Wire libraries are imported by the module that needs them, when its transport is first opened.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
+
+from ..can_frame import CanFrame
 
 
 class ByteTransport(Protocol):
@@ -34,3 +37,35 @@ class ByteTransport(Protocol):
 
     def drain(self) -> bytes:
         """Take what has arrived without waiting."""
+
+
+class CanTransport(Protocol):
+    """A CAN bus that is listened to. Nothing here can send a frame.
+
+    Every failure is a `LinkError`. After one, the transport is closed and may be opened again.
+    """
+
+    @property
+    def name(self) -> str:
+        """The bus as shown to a person; holds no credentials."""
+
+    @property
+    def bitrate(self) -> int | None:
+        """Bits a second; None where somebody else sets it."""
+
+    @property
+    def silent(self) -> bool | None:
+        """Whether the adapter keeps quiet on the bus, acknowledging nothing; None where that is not for us to know."""
+
+    @property
+    def errors(self) -> int:
+        """Error frames and what could not be read since the bus was first opened: a wrong bit rate shows here."""
+
+    async def open(self) -> None:
+        """Open the bus."""
+
+    async def close(self) -> None:
+        """Give the bus back. Never raises; harmless when closed."""
+
+    async def receive(self, timeout: float) -> Sequence[CanFrame]:
+        """Return the data frames that have arrived as soon as there are any, or none after `timeout` seconds."""

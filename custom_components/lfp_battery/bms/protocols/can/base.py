@@ -1,0 +1,89 @@
+"""What a family of CAN broadcasts offers: which frames it has and what each says. No I/O, no clock, nothing remembered.
+
+A battery on a CAN bus is not asked: it sends a set of frames again and again, one figure in one frame, and some figures
+can be told only from several of them. So a frame is read by itself, and what is fresh is composed.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, override
+
+from ...can_frame import CanFrame
+from ...model import BankState, Identity, PackState, power_of
+from ..base import BatteryProtocol, Decoded
+
+# Where the identity of the bank stands among those of the packs, which count from 1.
+BANK = 0
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What one frame says; what it does not say is absent, and nothing stands in for it."""
+
+    values: Mapping[str, Any] = _NOTHING  # fields of BankState, or of PackState where `pack` is given
+    pack: int | None = None  # from 1
+    identity: Mapping[str, Any] = _NOTHING  # fields of Identity, of the pack or else of the bank
+    info: Mapping[str, Any] = _NOTHING
+
+
+class CanFamily(BatteryProtocol):
+    """One set of frames."""
+
+    name: ClassVar[str]
+    ids: ClassVar[frozenset[int]]  # that can be read
+    # Of these, the ones that hold (parts of) a serial number, kept out of diagnostics; needed to say `tells_serials`.
+    private_ids: ClassVar[frozenset[int]] = frozenset()
+    has_packs: ClassVar[bool] = False  # sends frames of each pack, too
+    address_groups: ClassVar[tuple[tuple[int, ...], ...]] = (tuple(range(1, 17)),)
+
+    @property
+    @override
+    def speaks_for_bank(self) -> bool:
+        """See `BatteryProtocol`."""
+        return not self.has_packs
+
+    @property
+    @override
+    def tells_serials(self) -> bool:
+        """See `BatteryProtocol`."""
+        return bool(self.private_ids)
+
+    @abstractmethod
+    def read(self, frame: CanFrame) -> Said | None:
+        """What one frame says; None for a frame of others, or one in which nothing can be read. Never raises."""
+
+    def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
+        """Decide, in place, what only several frames together can tell."""
+
+    def compose(self, said: Iterable[Said]) -> Decoded:
+        """Put together what fresh frames say, oldest first: the last one stands, but every alarm counts."""
+        bank: dict[str, Any] = {}
+        packs: dict[int, dict[str, Any]] = {}
+        identities: dict[int, dict[str, Any]] = {}
+        info: dict[str, Any] = {}
+        for one in said:
+            if one.values:
+                unit = bank if one.pack is None else packs.setdefault(one.pack, {})
+                alarms = unit.get("alarms")
+                unit.update(one.values)
+                if alarms and "alarms" in one.values:
+                    unit["alarms"] = alarms | one.values["alarms"]
+            if one.identity:
+                identities.setdefault(one.pack or BANK, {}).update(one.identity)
+            if one.info:
+                info.update(one.info)
+        self.settle(bank, packs, info)
+        for unit in (bank, *packs.values()):
+            if "power" not in unit and (power := power_of(unit.get("voltage"), unit.get("current"))) is not None:
+                unit["power"] = power
+                unit["derived"] = unit.get("derived", frozenset()) | {"power"}
+        return Decoded(
+            packs={address: PackState(address=address, **values) for address, values in sorted(packs.items())},
+            bank=BankState(**{"family": self.name, **bank}) if bank else None,
+            identities={address: Identity(**values) for address, values in identities.items()},
+            info=info,
+        )
