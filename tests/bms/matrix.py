@@ -45,7 +45,6 @@ class Row:
     first: int  # address of the first pack
     spec: PackSpec = field(default_factory=PackSpec)
     speaks_for_bank: bool = False
-    most: int | None = None  # packs, where the protocol allows fewer than the family
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -53,7 +52,6 @@ class Row:
         family = find_family(self.family)
         assert family is not None
         most = family.max_parallel or _UNSTATED
-        most = min(most, self.most or most)
         return tuple(sorted({1, min(3, most), most}))
 
 
@@ -69,9 +67,7 @@ def _growatt() -> RegisterMap:
     return GrowattMap(GrowattDialect.ZT)
 
 
-def _bank(
-    family: str, protocol: str, registers: Callable[[], RegisterMap], spec: PackSpec, *, most: int | None = None
-) -> Row:
+def _bank(family: str, protocol: str, registers: Callable[[], RegisterMap], spec: PackSpec) -> Row:
     """A register map in which one address speaks for the bank."""
     speaker = _modbus(registers)
     return Row(
@@ -82,7 +78,6 @@ def _bank(
         first=1,
         spec=spec,
         speaks_for_bank=True,
-        most=most,
     )
 
 
@@ -111,8 +106,7 @@ ROWS: tuple[Row, ...] = (
     _bank("ml314", _GROWATT, _growatt, _ML314),
     _bank("ml314", _VOLTRONIC, lambda: VoltronicMap(VoltronicDialect.STANDARD), _ML314),
     Row(family="ml314", protocol=_PACE, baudrate=9600, speaker=_modbus(PaceMap), first=1, spec=_ML314),
-    # more would not fit the words that hold Ah in hundredths
-    _bank("ml314", _CVTE, CvteMap, _ML314, most=2),
+    _bank("ml314", _CVTE, CvteMap, _ML314),
     _bank("vlrv", _GROWATT, _growatt, _VLRV),
     _bank("vlrv", _VOLTRONIC, VoltronicMap, _VLRV),
     Row(

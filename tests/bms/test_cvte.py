@@ -1,5 +1,7 @@
 """The CVTE register map, of which no capture exists: own frames, every bit, and both descriptions of its cells."""
 
+from collections import Counter
+from itertools import product
 import json
 import os
 from pathlib import Path
@@ -7,18 +9,23 @@ import sys
 
 import pytest
 
+from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.errors import FrameError
 from custom_components.lfp_battery.bms.model import BankState, Mode
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.cvte import Cvte
 from custom_components.lfp_battery.bms.protocols.modbus_frame import Registers
+from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.modbus import question, sealed
+from tests.simulator.modbus_cvte import CvteMap
+from tests.simulator.pack import PackSpec
 
 from .mutation import Fault, Sample, run, table
 
-CVTE = POLLED["cvte-rs485"]
-assert isinstance(CVTE, Cvte)
+_REGISTERED = POLLED["cvte-rs485"]
+assert isinstance(_REGISTERED, Cvte)
+CVTE: Cvte = _REGISTERED
 
 # Own construction from the register map; the text is what an emulator sends
 NAME = (question(1, 0x1C, 4), bytes.fromhex("010308435654455f434f4d3029"))
@@ -76,6 +83,92 @@ def test_the_size_of_the_bank_settles_its_capacities() -> None:
     assert bank is not None
     assert (bank.remaining_capacity, bank.full_capacity) == (315.3, 628.0)
     assert CVTE.configured(packs=None, capacity=314.0) is CVTE
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize("packs", [1, 3, 16])
+def test_nothing_that_a_large_bank_says_is_shown_wrong(packs: int, cut_off: bool) -> None:
+    """Whether sums that their words cannot hold wrap or are cut off, and whether the size of the bank is known or not."""
+    known = CVTE.configured(packs=packs, capacity=314.0)
+    shown: Counter[str] = Counter()
+    asked = 0
+    full = 314 * packs
+    currents = [amperes for amperes in (-640, -328, -90, 0, 90, 328, 502, 640) if abs(amperes) <= full]
+    for soc, current, limit, allowed in product(
+        (1, 13, 37, 50, 79, 98, 100), currents, (0, 157, 157 * packs), (True, False)
+    ):
+        true = {"full_capacity": full, "remaining_capacity": full * soc / 100, "current": current}
+        true["charge_current_limit"] = limit if allowed else 0
+        mode = 2 if current > 0 else 3 if current else 1
+        status = mode | (0x40 if allowed else 0)
+        unsigned = [min(n, 0xFFFF) if cut_off else n % 0x10000 for n in (full * soc, full * 100)]
+        signed = min(max(current * 100, -0x8000), 0x7FFF) % 0x10000 if cut_off else current * 100 % 0x10000
+        top = true["charge_current_limit"] * 100
+        top = min(top, 0xFFFF) if cut_off else top % 0x10000
+        words = block(0x20, status, 5321, signed, 27, soc, *unsigned, 0, 0, int(top), 5680, 99)
+        asked += 1
+        for name, codec in (("known", known), ("unknown", CVTE)):
+            bank = codec.read(1, Registers(words)).bank
+            assert bank is not None
+            for field, value in true.items():
+                found = getattr(bank, field)
+                assert found is None or found == pytest.approx(value), (name, field, soc, current, limit)
+                shown[f"{name} {field}"] += found is not None
+            assert (bank.power is None) is (bank.current is None)
+    assert shown["known full_capacity"] == (0 if cut_off and packs > 2 else asked)
+    assert shown["known current"] >= asked * 3 / 8
+    assert shown["known charge_current_limit"] >= asked / 2
+
+
+def test_a_current_that_its_word_cannot_hold_is_not_shown() -> None:
+    """502.4 A of charging come as 152.96 A of discharging; at the end of the word it may be anything beyond."""
+    large, small = CVTE.configured(packs=16, capacity=314.0), CVTE.configured(packs=3, capacity=100.0)
+
+    def current(codec: Cvte, status: int, raw: int) -> tuple[float | None, float | None]:
+        bank = codec.read(1, Registers(block(0x20, status, 5000, raw % 0x10000))).bank
+        assert bank is not None
+        return bank.current, bank.power
+
+    for codec in (large, CVTE):
+        assert current(codec, 0x62, 50240 - 0x10000) == (None, None)
+        assert current(codec, 0x63, 15296) == (None, None)
+        assert current(codec, 0x62, 15296) == (152.96, 7648.0)
+    assert current(small, 0x62, -15296) == (-152.96, -7648.0)
+    for codec in (large, small, CVTE):
+        assert current(codec, 0x62, 0x7FFF) == current(codec, 0x63, -0x8000) == (None, None)
+
+
+def test_a_limit_is_shown_where_no_turn_of_the_word_fits_the_bank() -> None:
+    """2512 A come as 545.92 A; three packs of 314 Ah take no 1126 A, so that 471 A are 471 A."""
+
+    def limit(packs: int | None, status: int, raw: int) -> float | None:
+        codec = CVTE.configured(packs=packs, capacity=314.0)
+        bank = codec.read(1, Registers({0x20: status, 0x29: raw})).bank
+        assert bank is not None
+        return bank.charge_current_limit
+
+    assert limit(16, 0x61, 251200 % 0x10000) is None
+    assert limit(16, 0x61, 0) is None
+    assert limit(16, 0x21, 0) == limit(None, 0x21, 0) == 0
+    assert (limit(3, 0x61, 47100), limit(3, 0x61, 20000)) == (471.0, None)
+    assert (limit(1, 0x61, 15700), limit(1, 0x61, 0), limit(1, 0x61, 0xFFFF)) == (157.0, 0.0, None)
+    assert limit(None, 0x61, 15700) is None
+
+
+async def test_sixteen_packs_run_over_in_the_simulator_too() -> None:
+    """What the matrix reads with the most packs of the manual does not fit its words, and is known not to."""
+    bank = SimBank(make_packs(16, PackSpec(capacity=314.0), first=1), DrivenClock(), profile=Steady(rate=0.1))
+    bank.step(1)
+    page = CvteMap().page(bank, 1)
+    assert page is not None
+    said = page.said(0x20, 12)[None]
+    assert (said["current"], said["power"], said["charge_current_limit"]) == (None, None, None)
+    full, remaining = said["full_capacity"], said["remaining_capacity"]
+    assert isinstance(full, float)
+    assert isinstance(remaining, float)
+    assert full == pytest.approx(5024, rel=0.1)
+    assert page.words[0x26] == round(full * 100) % 0x10000
+    assert page.words[0x24] == said["soc"] == round(100 * remaining / full)
 
 
 def test_extremes_and_cells() -> None:

@@ -12,6 +12,7 @@ from .modbus_growatt import state_word
 from .pack import SimPack
 
 UNIT: Final = 1
+_TURN: Final = 0x10000
 _HOT: Final = (Condition.CHARGE_OVERTEMPERATURE, Condition.DISCHARGE_OVERTEMPERATURE, Condition.MOSFET_OVERTEMPERATURE)
 _COLD: Final = (Condition.CHARGE_UNDERTEMPERATURE, Condition.DISCHARGE_UNDERTEMPERATURE)
 
@@ -42,7 +43,11 @@ _WARNINGS: Final[Mapping[Condition, tuple[int, Condition]]] = (
 
 
 class CvteMap(RegisterMap):
-    """Unit 1 speaks for all packs; the others are silent."""
+    """Unit 1 speaks for all packs; the others are silent.
+
+    Sums that are too large for their word wrap, as they are known to in the map that this one is laid out like (section
+    3.7). The number of packs gives capacities back. Nothing does so for a current: told as None, not to be shown.
+    """
 
     def __init__(self, *, prose: bool = False) -> None:
         """`prose`: cells as the project's table in words has them, in 10 mV from 0x0040 on and without their number."""
@@ -63,26 +68,30 @@ class CvteMap(RegisterMap):
         return page
 
     def _status(self, page: Page, packs: list[SimPack]) -> None:
-        current = word(sum(p.current for p in packs), 100, signed=True)
-        state, said = state_word(packs, signed(current) / 100)
-        remaining = word(sum(p.remaining_capacity for p in packs), 100)
-        full = word(sum(p.full_capacity for p in packs), 100)
+        current = round(sum(p.current for p in packs) * 100)
+        state, said = state_word(packs, current / 100)
+        remaining = round(sum(p.remaining_capacity for p in packs) * 100)
+        full = round(sum(p.full_capacity for p in packs) * 100)
         soc = word(100 * remaining / full)
         voltage = word(min(p.voltage for p in packs), 100)
         hottest = word(max(t for p in packs for t in p.cell_temperatures), signed=True)
         page.put(0x20, state, **said)
         page.put(0x21, voltage, voltage=voltage / 100)
-        page.put(0x22, current, current=signed(current) / 100)
+        page.put(0x22, current % _TURN)
+        if -_TURN // 2 < current < _TURN // 2 - 1:
+            page.tell((0x22,), current=current / 100)
+        else:
+            page.tell((0x21, 0x22), current=None, power=None)
         page.put(0x23, hottest, cell_temperature_max=signed(hottest))
         page.put(0x24, soc, soc=soc)
-        page.put(0x25, remaining, remaining_capacity=remaining / 100)
-        page.put(0x26, full, full_capacity=full / 100)
+        page.put(0x25, remaining % _TURN, remaining_capacity=remaining / 100)
+        page.put(0x26, full % _TURN, full_capacity=full / 100)
         fault, warning, said_alarms = self._alarms(packs)
         page.put(0x27, fault)
         page.put(0x28, warning)
         page.tell((0x27, 0x28), alarms=said_alarms)
-        limit = word(sum(p.charge_limit for p in packs if p.charge_enabled), 100)
-        page.put(0x29, limit, charge_current_limit=limit / 100)
+        limit = round(sum(p.charge_limit for p in packs if p.charge_enabled) * 100)
+        page.put(0x29, limit % _TURN, charge_current_limit=limit / 100 if limit < _TURN - 1 else None)
         top = word(min(p.charge_voltage_limit for p in packs), 100)
         page.put(0x2A, top, charge_voltage_limit=top / 100)
         soh = round(min(p.soh for p in packs))

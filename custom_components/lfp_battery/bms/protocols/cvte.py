@@ -12,6 +12,7 @@ from ..model import BankState, Condition, Identity, Severity, power_of
 from .base import Cadence, Decoded, Poll, Probe, Scope
 from .growatt import status_word
 from .modbus_capacity import Capacities, as_they_stand, unwrapped
+from .modbus_currents import plain_current, plain_limit
 from .modbus_fields import Field, alarm_bits, alarms, values
 from .modbus_frame import ModbusProtocol, Registers, read_request, reading
 
@@ -19,7 +20,7 @@ BANK_UNIT: Final = 1
 _NAME: Final = "CVTE_COM"
 
 _IDENT, _STATUS, _VOLTAGE, _CURRENT, _HOTTEST, _SOC = 0x1C, 0x20, 0x21, 0x22, 0x23, 0x24
-_REMAINING, _FULL, _FAULT, _WARNING, _HIGH, _LOW = 0x25, 0x26, 0x27, 0x28, 0x2E, 0x30
+_REMAINING, _FULL, _FAULT, _WARNING, _LIMIT, _HIGH, _LOW = 0x25, 0x26, 0x27, 0x28, 0x29, 0x2E, 0x30
 _COUNT: Final = 0x40
 _CELL_PLACES: Final = 26
 _PROBES: Final = 0x65
@@ -29,9 +30,7 @@ _ZERO: Final = frozenset({0})
 _FIELDS: Final = (
     Field(_SOC, "soc"),
     Field(_VOLTAGE, "voltage", 100),
-    Field(_CURRENT, "current", 100, signed=True),
     Field(_HOTTEST, "cell_temperature_max", signed=True),
-    Field(0x29, "charge_current_limit", 100),  # 0 while charging is not allowed
     Field(0x2A, "charge_voltage_limit", 100, absent=_ZERO),
     Field(0x2B, "soh", absent=_ZERO),
     Field(0x2C, "cycles"),
@@ -113,12 +112,16 @@ class Cvte(ModbusProtocol):
 
     @override
     def configured(self, *, packs: int | None, capacity: float | None) -> Cvte:
-        """See `PolledProtocol`: with both, the capacity words can be unwrapped."""
+        """See `PolledProtocol`: with both, the words that run over in banks can be read."""
         return CvteBank(expected=packs * capacity) if packs and capacity else self
 
     def capacities(self, soc: int | None, remaining: int, full: int) -> Capacities:
         """Remaining and full capacity in Ah out of the two words; None where they may have wrapped."""
         return as_they_stand(soc, remaining, full)
+
+    def size(self, full: float | None) -> float | None:
+        """Ah of the bank, where it can be known; `full`: what its words say."""
+        return full
 
     @override
     def read(self, unit: int, registers: Registers) -> Decoded:
@@ -136,13 +139,7 @@ class Cvte(ModbusProtocol):
         words = [(registers.u16(_FAULT), _FAULTS), (registers.u16(_WARNING), _WARNINGS)]
         if (active := alarms(words)) is not None:
             found["alarms"] = active
-        voltage, current = registers.u16(_VOLTAGE), registers.s16(_CURRENT)
-        if voltage is not None and current is not None:
-            found |= {"power": power_of(voltage / 100, current / 100), "derived": frozenset({"power"})}
-        remaining, full = registers.u16(_REMAINING), registers.u16(_FULL)
-        if remaining is not None and full is not None:
-            rest, whole = self.capacities(registers.u16(_SOC), remaining, full)
-            found |= {"remaining_capacity": rest, "full_capacity": whole}
+        found |= self._charge(registers)
         found |= _extremes(registers)
         found |= {"cell_voltages": _cells(registers), "cell_temperatures": _temperatures(registers)}
         identity = Identity(manufacturer=name) if name is not None else None
@@ -151,6 +148,24 @@ class Cvte(ModbusProtocol):
             identities={unit: identity} if identity is not None else {},
             info=info,
         )
+
+    def _charge(self, registers: Registers) -> dict[str, object]:
+        """Capacities, current, power and limit: the words that a large bank runs over."""
+        found = dict[str, object]()
+        whole = None
+        remaining, full = registers.u16(_REMAINING), registers.u16(_FULL)
+        if remaining is not None and full is not None:
+            rest, whole = self.capacities(registers.u16(_SOC), remaining, full)
+            found |= {"remaining_capacity": rest, "full_capacity": whole}
+        status, size = registers.u16(_STATUS), self.size(whole)
+        voltage, raw, limit = registers.u16(_VOLTAGE), registers.s16(_CURRENT), registers.u16(_LIMIT)
+        if raw is not None and (current := plain_current(raw, status, size)) is not None:
+            found["current"] = current
+            if voltage is not None:
+                found |= {"power": power_of(voltage / 100, current), "derived": frozenset({"power"})}
+        if limit is not None:
+            found["charge_current_limit"] = plain_limit(limit, status, size)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +178,11 @@ class CvteBank(Cvte):
     def capacities(self, soc: int | None, remaining: int, full: int) -> Capacities:
         """See `Cvte`."""
         return unwrapped(self.expected, soc, remaining, full)
+
+    @override
+    def size(self, full: float | None) -> float | None:
+        """See `Cvte`."""
+        return self.expected
 
 
 def _unit(likely: int) -> int | None:

@@ -9,6 +9,7 @@ from typing import Final
 _TOLERANCE: Final = 3.0  # % between SOC and the share that two capacities make
 _CLEARLY: Final = 0.5  # % by which one reading must fit better than another
 _TURN: Final = 0x10000  # 0.01 Ah
+_END: Final = _TURN - 1  # firmware that does not wrap stops here: the capacity is this or more
 _MOST_TURNS: Final = 8  # 16 packs of 314 Ah have run over seven times
 _CUT_OFF: Final = 1.0  # % by which the share is above a SOC that is not rounded
 _NEARLY_FULL: Final = 99  # %
@@ -29,7 +30,7 @@ def as_they_stand(soc: int | None, remaining: int, full: int) -> Capacities:
     and only the number of packs settles it. What stays possible: a bank that has run over and cuts its SOC off to 99 %
     cannot be told from one of 400 Ah that is captured with 396 Ah.
     """
-    if soc is None:
+    if soc is None or full == _END:
         return None, None
     plain = _misfit(soc, remaining, full)
     if plain > _TOLERANCE or any(_fits(soc, plain, *over) for over in _run_over(remaining, full)):
@@ -57,6 +58,8 @@ def unwrapped(expected: float, soc: int | None, remaining: int, full: int) -> Ca
 
     A bank that has lost more than 327 Ah of what is expected cannot be told from a larger one.
     """
+    if full == _END:
+        return None, None
     turns = max(round((expected * 100 - full) / _TURN), 0)
     full += turns * _TURN
     if soc is None or not full:
