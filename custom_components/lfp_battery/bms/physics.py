@@ -6,11 +6,12 @@ real checksum a jump). What becomes of such a value is not decided here.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 import math
 from operator import attrgetter
 from statistics import median
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from .model import BankState, BatteryState, charge_share, power_of
@@ -38,6 +39,7 @@ class Reason(StrEnum):
     EXTREME = "extreme"
     JUMP = "jump"
     BACKWARDS = "backwards"
+    TWO_SOURCES = "two_sources"  # two batteries say different things in turn under one name
 
 
 class Key(NamedTuple):
@@ -149,6 +151,28 @@ def rules(bank: bool, limits: Limits, cells: int | None) -> tuple[Rule, ...]:
         _amount("cell_voltage_max_pack", 255),
         # PACE counts to 32 (pace-ascii.md 90H); seven Pylon groups of fourteen make 98
         *((_amount(name, 128) for name in MODULES) if bank else ()),
+    )
+
+
+# What a battery says on a CAN bus is believed within these (can.md section 5), as far as they are narrower: a cell at
+# nought there is one of which nothing is known yet.
+ON_CAN: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "current": (-2000.0, 2000.0),
+        "cell_voltages": (0.5, 5.0),
+        "cell_voltage_min": (0.5, 5.0),
+        "cell_voltage_max": (0.5, 5.0),
+    }
+)
+
+
+def narrowed(table: tuple[Rule, ...], within: Mapping[str, tuple[float, float]]) -> tuple[Rule, ...]:
+    """The same rules with ranges no wider than these."""
+    return tuple(
+        replace(rule, low=max(rule.low, within[rule.name][0]), high=min(rule.high, within[rule.name][1]))
+        if rule.name in within
+        else rule
+        for rule in table
     )
 
 

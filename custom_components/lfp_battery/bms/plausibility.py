@@ -8,6 +8,7 @@ diagnostics and translations. Alarms are looked at and never held back.
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, cast
 
 from .model import BankState, BatteryState
@@ -24,6 +25,7 @@ from .physics import (
     agree,
     computed,
     judge,
+    narrowed,
     read_bank,
     read_pack,
     rules,
@@ -32,6 +34,7 @@ from .physics import (
 __all__ = ["Gate", "Limits", "Reason", "hold_back"]
 
 _LISTS = ("cell_voltages", "cell_temperatures")
+_ANYTHING: Mapping[str, tuple[float, float]] = MappingProxyType({})
 _HOLD_CYCLES = 3  # how long the last good value may stand in, in consecutive readings (decision 7 of the design)
 
 
@@ -99,10 +102,20 @@ class _Changes:
 class Gate[StateT: BatteryState]:
     """Decides for one pack which values of a reading may be published."""
 
-    def __init__(self, *, limits: Limits | None = None, weak_check: bool) -> None:
-        """`weak_check`: an additive checksum or none guards the wire, so that a surprise may be line noise."""
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        weak_check: bool,
+        within: Mapping[str, tuple[float, float]] = _ANYTHING,
+    ) -> None:
+        """`weak_check`: an additive checksum or none guards the wire, so that a surprise may be line noise.
+
+        `within`: narrower ranges than physics has, by field.
+        """
         self._limits = limits or Limits()
         self._weak_check = weak_check
+        self._within = within
         self._memory = Memory()
         self._tables: dict[tuple[type, int | None], tuple[Rule, ...]] = {}
         self._judged: tuple[StateT, Verdict] | None = None
@@ -190,7 +203,9 @@ class Gate[StateT: BatteryState]:
         cells = self._limits.cells or (len(state.cell_voltages) if state.cell_voltages else None)
         kind = (type(state), cells)
         if (table := self._tables.get(kind)) is None:
-            table = self._tables[kind] = rules(isinstance(state, BankState), self._limits, cells)
+            table = self._tables[kind] = narrowed(
+                rules(isinstance(state, BankState), self._limits, cells), self._within
+            )
         return judge(state, table, self._memory, weak_check=self._weak_check, cells=self._limits.cells, stale=stale)
 
     def _verdict(self, state: StateT, stale: frozenset[str]) -> Verdict:
