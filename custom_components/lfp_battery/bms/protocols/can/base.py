@@ -19,6 +19,19 @@ BANK = 0
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+# Fields of Identity that come in two frames, as "model_1" and "model_2"; whether the first half may stand alone.
+_HALVES: Mapping[str, bool] = MappingProxyType({"model": True, "serial": False})
+
+
+def _join_halves(identity: dict[str, Any]) -> None:
+    """Half a serial number would be another one, half a name is still a name."""
+    for name, may_stand_alone in _HALVES.items():
+        first, second = identity.pop(f"{name}_1", None), identity.pop(f"{name}_2", None)
+        if first is None or (second is None and not may_stand_alone):
+            continue
+        if text := (first + (second or "")).strip():
+            identity.setdefault(name, text)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
@@ -76,6 +89,8 @@ class CanFamily(BatteryProtocol):
                 identities.setdefault(one.pack or BANK, {}).update(one.identity)
             if one.info:
                 info.update(one.info)
+        for identity in identities.values():
+            _join_halves(identity)
         self.settle(bank, packs, info)
         for unit in (bank, *packs.values()):
             if "power" not in unit and (power := power_of(unit.get("voltage"), unit.get("current"))) is not None:
@@ -84,6 +99,6 @@ class CanFamily(BatteryProtocol):
         return Decoded(
             packs={address: PackState(address=address, **values) for address, values in sorted(packs.items())},
             bank=BankState(**{"family": self.name, **bank}) if bank else None,
-            identities={address: Identity(**values) for address, values in identities.items()},
+            identities={address: Identity(**values) for address, values in identities.items() if values},
             info=info,
         )

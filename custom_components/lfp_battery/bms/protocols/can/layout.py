@@ -70,11 +70,16 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """Printable ASCII up to the first 00; anything else in it and it is not taken for text (can.md section 5)."""
+    """Printable ASCII up to the first 00; anything else in it and it is not taken for text (can.md section 5).
+
+    Half of an identity is named "model_1", "model_2", "serial_1" or "serial_2" and keeps its spaces; an empty half is
+    said to be empty. `CanFamily.compose` joins them.
+    """
 
     name: str
     at: int = 0
     size: int = 8
+    half: bool = False
     place: Place = "info"
 
 
@@ -107,13 +112,12 @@ def pairs(first: int, severity: Severity, conditions: Mapping[int, Condition]) -
     return bits(0, severity, {2 * (first + number): condition for number, condition in conditions.items()})
 
 
-def text_of(data: bytes) -> str | None:
+def text_of(data: bytes, *, half: bool = False) -> str | None:
     """Text as these protocols send it: up to the first 00, without spaces around; None where there is none."""
     raw = data.split(b"\0", 1)[0]
-    if not raw or not raw.isascii():
+    if not raw.isascii() or not (text := raw.decode("ascii")).isprintable():
         return None
-    text = raw.decode("ascii")
-    return (text.strip() or None) if text.isprintable() else None
+    return text if half else text.strip() or None
 
 
 class Layout:
@@ -177,8 +181,8 @@ class Layout:
             values[name] = (not data[at] & mask) if no else bool(data[at] & mask)
         if plan.bits:
             values["alarms"] = _alarms(data, plan)
-        for name, start, stop in plan.texts:
-            if (text := text_of(data[start:stop])) is not None:
+        for name, start, stop, half in plan.texts:
+            if (text := text_of(data[start:stop], half=half)) is not None:
                 values[name] = text
         if plan.elsewhere:
             info, identity = {}, {}
@@ -235,7 +239,7 @@ class _Plan:
         self.flags = tuple((flag.name, flag.at, flag.mask, flag.no) for flag in shown)
         # a name may be cut short by the length of its frame (35E "PYTES" comes in five bytes)
         said = [text for text in texts if text.at < size]
-        self.texts = tuple((text.name, text.at, text.at + text.size) for text in said)
+        self.texts = tuple((text.name, text.at, text.at + text.size, text.half) for text in said)
         tables: dict[int, list[tuple[int, Alarm]]] = {}
         for bit in found:
             if bit.at < size:
