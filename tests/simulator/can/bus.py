@@ -15,6 +15,7 @@ from .speaker import Node
 
 BITRATE: Final = 500_000
 _REPEAT: Final = 0.0005  # s until a frame that nobody acknowledged is sent again (can.md section 2)
+_STUCK_GRAIN: Final = 0.02  # s of that in one wake-up
 
 
 class SimBus:
@@ -32,7 +33,7 @@ class SimBus:
         bitrate: int = BITRATE,
         silent: bool | None = True,
         alone: bool = False,
-        grain: float = 0.2,
+        grain: float = 0.5,
     ) -> None:
         """Put `nodes` on a bus at `bitrate`.
 
@@ -154,7 +155,8 @@ class SimBus:
         if self._stuck is not None:
             when = now
         if when < math.inf:
-            self._next = self.clock.call_later(max(when - now, 0.0) + self.grain, self._run)
+            grain = self.grain if self._stuck is None else min(self.grain, _STUCK_GRAIN)
+            self._next = self.clock.call_later(max(when - now, 0.0) + grain, self._run)
 
     def skip(self) -> None:
         """Forget what would have been sent while nobody listened."""

@@ -80,6 +80,18 @@ class Body:
         known = self.values.get("alarms")
         return self.say(alarms=said | known if isinstance(known, frozenset) else said)
 
+    def raise_pairs(self, table: Sequence[Bit], alarms: Iterable[Alarm], *, unused: int = 0) -> Self:
+        """Set pairs of bits: 1 for what is active, 2 for what is not (can.md section 6.8), and say what they mean.
+
+        `unused`: what the pairs hold that are not in the table, 0 or 3: both mean "not supported".
+        """
+        self.data[:] = bytes([0x55 * unused]) * len(self.data)
+        chosen = choose(table, alarms)
+        for bit in table:
+            self.data[bit.at] &= ~(bit.mask * 3) & 0xFF
+            self.data[bit.at] |= bit.mask * (1 if bit in chosen else 2)
+        return self.say(alarms=frozenset(Alarm(condition=bit.condition, severity=bit.severity) for bit in chosen))
+
 
 class Bit(NamedTuple):
     """A place in a frame and what it means, by vectors/conditions.json."""
@@ -96,6 +108,15 @@ def table(rows: Mapping[tuple[int, Severity], Mapping[int, Condition]]) -> tuple
         Bit(at, 1 << number, condition, severity if severity is W or condition not in FAILURES else F)
         for (at, severity), bits in rows.items()
         for number, condition in bits.items()
+    )
+
+
+def pairs(rows: Mapping[int, Condition], severity: Severity) -> tuple[Bit, ...]:
+    """Pairs of bits by number, the lowest of byte 0 first."""
+    return tuple(
+        Bit(number // 4, 1 << number % 4 * 2, *bit[2:])
+        for number, condition in rows.items()
+        for bit in table({(0, severity): {0: condition}})
     )
 
 
