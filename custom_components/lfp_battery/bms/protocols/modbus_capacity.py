@@ -23,8 +23,8 @@ def _misfit(soc: int, remaining: int, full: int) -> float:
     return abs(100 * remaining / full - soc) if full >= remaining and full else 100.0
 
 
-def as_they_stand(soc: int | None, remaining: int, full: int) -> Capacities:
-    """Both words, if SOC says that they have not run over; else nothing.
+def as_they_stand(soc: int | None, remaining: int, full: int, most: float | None = None) -> Capacities:
+    """Both words, if SOC says that they have not run over; else nothing. The bank has `most` Ah, or less.
 
     At about half of all SOCs, 0, 50 and 100 % among them, some larger bank makes the same share: then nothing is known,
     and only the number of packs settles it. What stays possible: a bank that has run over and cuts its SOC off to 99 %
@@ -33,7 +33,9 @@ def as_they_stand(soc: int | None, remaining: int, full: int) -> Capacities:
     if soc is None or full == _END:
         return None, None
     plain = _misfit(soc, remaining, full)
-    if plain > _TOLERANCE or any(_fits(soc, plain, *over) for over in _run_over(remaining, full)):
+    if plain > _TOLERANCE or any(
+        _fits(soc, plain, *over) for over in _run_over(remaining, full) if most is None or over[1] <= 100 * most
+    ):
         return None, None
     return remaining / 100, full / 100
 
