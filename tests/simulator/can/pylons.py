@@ -3,6 +3,7 @@
 from typing import Final
 
 from custom_components.lfp_battery.bms.model import Alarm
+from tests.simulator.bank import SimBank
 
 from .set35x import (
     FLAGS,
@@ -254,6 +255,20 @@ def _sofar_switches(view: View) -> Body:
     )
 
 
+def _sofar_cells(part: int) -> Encoder:
+    """680 to 685, only while an inverter asks: three cells of the first pack each."""
+
+    def encode(view: View) -> Body | None:
+        if not view.inverter or not view.packs:
+            return None
+        body = Body()
+        for place, volts in enumerate(view.packs[0].cell_voltages[3 * part : 3 * part + 3]):
+            body.word(2 + 2 * place, volts, 1000)
+        return body
+
+    return encode
+
+
 class _OnChange:
     """35A of Sofar: sent at the start and when it changes, section 6.12."""
 
@@ -268,7 +283,7 @@ class _OnChange:
         return self._encode(view)
 
 
-def sofar() -> tuple[Broadcast, ...]:
+def sofar(_: SimBank) -> tuple[Broadcast, ...]:
     """The set of section 6.12; new for every battery, which remembers the alarms it has told."""
     return in_order(
         Slot(0x351, limits()),
@@ -279,6 +294,7 @@ def sofar() -> tuple[Broadcast, ...]:
         maker("AMASS", pad=0),
         Slot(0x35F, installed(b"\x01\x01\x00\x00")),
         Slot(0x30F, _sofar_switches),
+        *(Slot(0x680 + part, _sofar_cells(part)) for part in range(6)),
         step=0.05,
     )
 

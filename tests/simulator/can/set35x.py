@@ -44,10 +44,10 @@ class Slot(NamedTuple):
     text: bool = False
 
 
-def in_order(*slots: Slot, period: float = 1.0, step: float = STEP) -> tuple[Broadcast, ...]:
-    """Frames of one period, one after the other."""
+def in_order(*slots: Slot, period: float = 1.0, start: float = 0.0, step: float = STEP) -> tuple[Broadcast, ...]:
+    """Frames of one period, one after the other, the first `start` s after the set begins."""
     return tuple(
-        Broadcast(id=slot.id, encode=slot.encode, period=period, offset=step * place, text=slot.text)
+        Broadcast(id=slot.id, encode=slot.encode, period=period, offset=start + step * place, text=slot.text)
         for place, slot in enumerate(slots)
     )
 

@@ -141,13 +141,14 @@ class CanSpeaker:
         broadcasts: Iterable[Broadcast],
         bank: SimBank,
         *,
-        needs: Collection[int] = (),
+        hears: Collection[int] = (),
+        answers: bool = False,
         patience: float = 2.0,
     ) -> None:
         """Speak for `bank`.
 
-        `family`: as detection names it. `needs`: ids of an inverter without which nothing is sent, or other things are;
-        one heard in the last `patience` s counts.
+        `family`: as detection names it. `hears`: ids of an inverter; one heard in the last `patience` s counts.
+        `answers`: nothing is sent without it.
         """
         self.family = family
         self.broadcasts = tuple(broadcasts)
@@ -155,7 +156,8 @@ class CanSpeaker:
         self.ledger = CanLedger()
         self.muted: set[int] = set()  # ids that are not sent
         self.only_text = False  # names go on, measurements do not: what a hung BMS does
-        self.hears: Collection[int] = frozenset(needs)
+        self.hears: Collection[int] = frozenset(hears)
+        self.answers = answers
         self.patience = patience
         self._heard = -math.inf
         self._queue: list[tuple[float, int]] = []
@@ -183,6 +185,8 @@ class CanSpeaker:
         heapq.heapreplace(self._queue, (when + broadcast.period, index))
         if broadcast.id in self.muted or (self.only_text and not broadcast.text):
             return None
+        if self.answers and not self.inverter_at(when):
+            return None
         body = broadcast.encode(self._look(when))
         if body is None:
             return None
@@ -196,12 +200,16 @@ class CanSpeaker:
         """See `Node`."""
         self._heard = at
 
+    def inverter_at(self, when: float) -> bool:
+        """Whether the battery believes that an inverter is there."""
+        return when - self._heard <= self.patience
+
     def _look(self, when: float) -> View:
         """The bank as it is; frames that go out at once say the same moment."""
         if self._view is None or when != self._viewed:
             before = self.bank.elapsed
             self.bank.advance()
-            inverter = when - self._heard <= self.patience
+            inverter = self.inverter_at(when)
             if (
                 self._view is None
                 or when - self._viewed >= 0.5
