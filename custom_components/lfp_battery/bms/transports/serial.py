@@ -44,15 +44,18 @@ _PROBLEMS: dict[int, LinkProblem] = {
     errno.EIO: LinkProblem.LOST,
     errno.ECONNRESET: LinkProblem.LOST,
     errno.EPIPE: LinkProblem.LOST,
+    errno.ENETDOWN: LinkProblem.DOWN,
+    # a kernel without CAN has no CAN interface either, and no library would help
+    errno.EAFNOSUPPORT: LinkProblem.MISSING,
 }
 
 
-def check_url(url: str) -> None:
-    """Refuse what must not or cannot be opened, without touching it.
+def check_text(url: str) -> None:
+    """Refuse what cannot be an address, or holds a secret, by its text alone; loads nothing.
 
     Raises:
         LinkError: CREDENTIALS for an address that carries a secret (it would end up in logs and diagnostics),
-            BAD_ADDRESS for anything that is not a path or a URL that serialx knows.
+            BAD_ADDRESS for what is neither a path nor a URL.
     """
     if not url.strip() or len(url) > _URL_LIMIT or not url.isprintable():
         raise LinkError(LinkProblem.BAD_ADDRESS)
@@ -66,6 +69,17 @@ def check_url(url: str) -> None:
         raise LinkError(LinkProblem.BAD_ADDRESS) from err
     if secret:
         raise LinkError(LinkProblem.CREDENTIALS)
+
+
+def check_url(url: str) -> None:
+    """Refuse what must not or cannot be opened, without touching it.
+
+    Raises:
+        LinkError: as `check_text`; also BAD_ADDRESS for a URL that serialx does not know.
+    """
+    check_text(url)
+    if "://" not in url:
+        return
 
     from serialx import SerialException  # noqa: PLC0415 - wire libraries load when a line is first used
     from serialx.common import get_uri_handler  # noqa: PLC0415
@@ -82,7 +96,7 @@ def _load(url: str) -> None:
     import serialx  # noqa: F401, PLC0415
 
 
-def _translate(err: BaseException, fallback: LinkProblem) -> LinkError:
+def translate(err: BaseException, fallback: LinkProblem) -> LinkError:
     """The one place where a failure of the layer below gets its name."""
     if isinstance(err, LinkError):
         return err
@@ -115,7 +129,7 @@ class _Receiver(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = _translate(exc, LinkProblem.LOST) if exc else LinkError(LinkProblem.LOST)
+        self.lost = translate(exc, LinkProblem.LOST) if exc else LinkError(LinkProblem.LOST)
         self._wake()
 
     def take(self) -> bytes:
@@ -164,7 +178,7 @@ class SerialTransport:
                 )
         # not only OSError: a proxied port raises the types of its own client, and all of them end here
         except Exception as err:
-            raise _translate(err, LinkProblem.FAILED) from err
+            raise translate(err, LinkProblem.FAILED) from err
         self._receiver = receiver
 
     async def close(self) -> None:
@@ -186,7 +200,7 @@ class SerialTransport:
         try:
             transport.write(data)
         except Exception as err:  # as in `open`
-            raise await self._fail(_translate(err, LinkProblem.LOST)) from err
+            raise await self._fail(translate(err, LinkProblem.LOST)) from err
 
     async def receive(self, timeout: float) -> bytes:
         """See `ByteTransport`."""

@@ -1,0 +1,448 @@
+"""CAN adapters through python-can, each with one reader thread of our own; and the factory for every kind of bus.
+
+python-can is loaded and a bus is opened, read and closed in that thread alone, so that nothing it does can block the
+event loop. Its own notifiers are not used: measured, they raise without end when an adapter is unplugged, or die with
+a traceback (can.md section 10.2). Nothing here sends.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+import logging
+import os
+import socket
+import threading
+import time
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from ..can_frame import EXTENDED, CanFrame
+from ..clock import Clock
+from ..errors import LinkError, LinkProblem
+from . import CanTransport
+from .can_address import CanAddress, Interface, Silence, read_group, read_socketcand
+from .serial import SerialTransport, translate
+from .slcan import SlcanBus
+
+if TYPE_CHECKING:
+    from can import BusABC
+
+# What every protocol of can.md section 6 uses.
+_BITRATE: Final = 500_000
+_SERIAL_SPEED: Final = 115_200  # of an slcan adapter; those with a USB interface of their own ignore it
+
+_OPEN_TIMEOUT: Final = 20.0  # s; the first import takes about one (can.md section 10), a network's answer five
+_CLOSE_TIMEOUT: Final = 3.0
+_JOIN: Final = 0.05  # s for a thread to end that has said its last word
+_NETWORK_TIMEOUT: Final = 5.0
+_SILENCE: Final = 60.0  # s
+# Frames that wait for a client; older ones are of no use to anyone. Ten seconds of a bus that repeats one frame.
+_QUEUE: Final = 20_000
+# Of the time a read may wait; a library that returns at once from a dead adapter uses nearly all of it.
+_SPINNING: Final = 0.25
+_SPIN_PAUSE: Final = 1.0
+_ERROR_PAUSE: Final = 0.05
+_MOST_ERRORS: Final = 20  # reads that failed in a row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Way:
+    """How python-can is to be used with one interface."""
+
+    arguments: Callable[[CanAddress, int | None, bool], Mapping[str, Any]]  # of the constructor
+    wait: float = 0.1  # s that a read waits; closing takes as long
+    hides_unplug: bool = False  # recv keeps returning None as if the bus were silent (can.md section 10.2)
+    failure: LinkProblem = LinkProblem.FAILED  # what a failed constructor means that gave no error number
+
+
+def _socketcand(address: CanAddress, _bitrate: int | None, _listen_only: bool) -> Mapping[str, Any]:
+    remote = read_socketcand(address.channel)
+    return {"channel": remote.channel, "host": remote.host, "port": remote.port}
+
+
+def _seeedstudio(address: CanAddress, bitrate: int | None, listen_only: bool) -> Mapping[str, Any]:
+    return {
+        "channel": address.channel,
+        "bitrate": bitrate,
+        "operation_mode": "silent" if listen_only else "normal",
+    }
+
+
+def _udp_multicast(address: CanAddress, _bitrate: int | None, _listen_only: bool) -> Mapping[str, Any]:
+    remote = read_group(address.channel)
+    return {"channel": remote.host, "port": remote.port, "fd": False}
+
+
+def _indexed(address: CanAddress, bitrate: int | None, _listen_only: bool) -> Mapping[str, Any]:
+    return {"channel": int(address.channel), "bitrate": bitrate}
+
+
+def _named(address: CanAddress, _bitrate: int | None, _listen_only: bool) -> Mapping[str, Any]:
+    return {"channel": address.channel}
+
+
+_WAYS: Final[Mapping[Interface, _Way]] = MappingProxyType(
+    {
+        Interface.SOCKETCAN: _Way(arguments=_named),
+        Interface.SOCKETCAND: _Way(arguments=_socketcand, hides_unplug=True, failure=LinkProblem.UNREACHABLE),
+        Interface.SEEEDSTUDIO: _Way(arguments=_seeedstudio, hides_unplug=True),
+        Interface.GS_USB: _Way(arguments=_indexed, hides_unplug=True, failure=LinkProblem.MISSING),
+        # the library polls without a pause for the last 50 ms of a read
+        Interface.CANALYSTII: _Way(arguments=_indexed, wait=0.5, hides_unplug=True, failure=LinkProblem.MISSING),
+        Interface.UDP_MULTICAST: _Way(arguments=_udp_multicast, failure=LinkProblem.UNREACHABLE),
+        Interface.VIRTUAL: _Way(arguments=_named),
+    }
+)
+
+
+def open_bus(address: CanAddress, *, bitrate: int | None, listen_only: bool, clock: Clock) -> CanTransport:
+    """The transport of a bus, closed as yet.
+
+    `bitrate` matters where `address.adapter.sets_bitrate`; None: 500 kbit/s. `listen_only` is heeded where the adapter
+    can (see `Silence`); what came of it is the transport's `silent`.
+    """
+    if address.interface is Interface.SLCAN:
+        line = SerialTransport(address.channel, _SERIAL_SPEED, clock=clock)
+        return SlcanBus(line, bitrate=bitrate or _BITRATE, listen_only=listen_only, clock=clock)
+    return PythonCanBus(address, bitrate=bitrate, listen_only=listen_only, clock=clock)
+
+
+def _quieten() -> None:
+    """Keep python-can from logging what is raised here anyway, at every attempt to reopen; anybody may turn it on."""
+    for name in ("can", "seeedbus"):
+        logger = logging.getLogger(name)
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.CRITICAL)
+
+
+def _error_number(err: BaseException) -> int | None:
+    """The operating system's number behind a failure, wherever the library has left it."""
+    cause: BaseException | None = err
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return cause.errno
+        cause = cause.__cause__
+    code = getattr(err, "error_code", None)
+    return code if isinstance(code, int) else None
+
+
+def _named_failure(err: BaseException, fallback: LinkProblem) -> LinkError:
+    """The one place where a failure of python-can gets its name. Holds no reference to what failed."""
+    # CanInterfaceNotImplementedError and, of pyusb without libusb, NoBackendError: by name, as neither may be loaded
+    names = {kind.__name__ for kind in type(err).__mro__}
+    detail = type(err).__name__
+    if isinstance(err, LinkError):
+        return LinkError(err.problem, err.detail)
+    if isinstance(err, ImportError) or names & {"CanInterfaceNotImplementedError", "NoBackendError"}:
+        return LinkError(LinkProblem.DRIVER, detail)
+    if (number := _error_number(err)) is not None:
+        found = translate(OSError(number, ""), fallback)
+        return LinkError(found.problem, f"{detail}: {os.strerror(number)}")
+    if isinstance(err, OSError):  # also TimeoutError
+        return LinkError(translate(err, fallback).problem, detail)
+    return LinkError(fallback, detail)
+
+
+def _say(line: socket.socket, text: bytes, expected: bytes) -> bool:
+    """One turn with socketcand: send `text`, if any; whether the answer is what was expected."""
+    if text:
+        line.sendall(text)
+    answer = b""
+    while b">" not in answer and len(answer) < 256:
+        data = line.recv(256)
+        if not data:
+            return False
+        answer += data
+    return answer.strip() == expected
+
+
+def _probe_socketcand(address: CanAddress) -> None:
+    """Try what python-can will do.
+
+    Its constructor spins for ten seconds where nobody listens (can.md section 10.2), and waits for ever where nobody
+    answers.
+
+    Raises:
+        LinkError: UNREACHABLE, or MISSING when the server does not have the bus.
+    """
+    remote = read_socketcand(address.channel)
+    problem: LinkError | None = None
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as line:
+            line.settimeout(_NETWORK_TIMEOUT)
+            line.connect((remote.host, remote.port))
+            if not _say(line, b"", b"< hi >"):
+                problem = LinkError(LinkProblem.UNREACHABLE, "not a socketcand server")
+            elif not _say(line, f"< open {remote.channel} >".encode(), b"< ok >"):
+                problem = LinkError(LinkProblem.MISSING, "the server does not have the bus")
+            elif not _say(line, b"< rawmode >", b"< ok >"):
+                problem = LinkError(LinkProblem.UNREACHABLE, "the server has no raw mode")
+    except (OSError, ValueError) as err:
+        problem = LinkError(LinkProblem.UNREACHABLE, type(err).__name__)
+    if problem is not None:
+        raise problem
+
+
+def _construct(address: CanAddress, arguments: Mapping[str, Any]) -> BusABC:
+    """Open a bus; raises whatever the library raises."""
+    from can import Bus  # noqa: PLC0415 - see `LinkProblem.DRIVER`, and it takes a second
+
+    _quieten()
+    # without `ignore_config` files and environment of the user would be merged in
+    bus = Bus(interface=address.interface.value, ignore_config=True, **arguments)
+    try:
+        port = getattr(bus, "ser", None)
+        if port is not None:
+            port.exclusive = True
+        if address.interface is Interface.SOCKETCAN:
+            # a link that is down can be bound to; it says so at the first read, and then never again
+            bus.recv(0)
+    except BaseException:
+        _shut(bus)
+        raise
+    return bus
+
+
+def _shut(bus: BusABC) -> None:
+    with suppress(Exception):
+        bus.shutdown()
+    # a shutdown that failed has not closed the port (can.md section 10.2)
+    port = getattr(bus, "ser", None)
+    if port is not None:
+        with suppress(Exception):
+            port.close()
+
+
+class _Counter:
+    """Outlives the threads that count."""
+
+    __slots__ = ("errors",)
+
+    def __init__(self) -> None:
+        self.errors = 0
+
+
+class _Reader:
+    """One thread, from opening to closing; everything up to `run` belongs to the event loop."""
+
+    def __init__(self, address: CanAddress, arguments: Mapping[str, Any], clock: Clock, counter: _Counter) -> None:
+        """Start nothing yet."""
+        self._address = address
+        self._arguments = arguments
+        self._way = _WAYS[address.interface]
+        self._clock = clock
+        self._counter = counter
+        self._loop = asyncio.get_running_loop()
+        self._told = False  # the loop will look, it need not be told again
+        self._stop = threading.Event()
+        self.frames: deque[CanFrame] = deque(maxlen=_QUEUE)
+        self.failure: LinkError | None = None
+        self.opened = asyncio.Event()  # or failed to
+        self.ended = asyncio.Event()
+        self.waiter: asyncio.Future[None] | None = None
+        self.thread = threading.Thread(target=self.run, name=f"CAN {address}", daemon=True)
+
+    def stop(self) -> None:
+        """Let the thread end; what it still opens it closes."""
+        self._stop.set()
+
+    def take(self) -> list[CanFrame]:
+        """What has arrived."""
+        frames = self.frames
+        return [frames.popleft() for _ in range(len(frames))]
+
+    def _notify(self) -> None:
+        self._told = False
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def _finish(self) -> None:
+        self.opened.set()
+        self.ended.set()
+        self._notify()
+
+    def _call(self, callback: Callable[[], object]) -> None:
+        # the loop is closed when Home Assistant has stopped without closing us
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback)
+
+    def run(self) -> None:
+        """In the thread."""
+        problem: LinkError | None = None
+        try:
+            problem = self._work()
+        except Exception as err:  # noqa: BLE001 - whatever a driver raises, the loop must hear that it is over
+            problem = _named_failure(err, LinkProblem.FAILED)
+        self.failure = problem or LinkError(LinkProblem.LOST, "closed")
+        self._call(self._finish)
+
+    def _work(self) -> LinkError | None:
+        while not self._stop.is_set():
+            # not raised, and named only when the failure is no longer handled: its traceback would keep a half-opened
+            # bus and its descriptor
+            bus = self._open()
+            if isinstance(bus, LinkError):
+                return bus
+            try:
+                self._call(self.opened.set)
+                problem = self._listen(bus)
+            finally:
+                _shut(bus)
+            if problem is not None:
+                return problem
+        return None
+
+    def _open(self) -> BusABC | LinkError:
+        try:
+            if self._address.interface is Interface.SOCKETCAND:
+                _probe_socketcand(self._address)
+            return _construct(self._address, self._arguments)
+        except Exception as err:  # noqa: BLE001 - each interface raises types of its own (can.md section 10.2)
+            return _named_failure(err, self._way.failure)
+
+    def _listen(self, bus: BusABC) -> LinkError | None:
+        """Read until told to stop; also returns, with None, when the bus is to be opened anew."""
+        way, clock, frames = self._way, self._clock, self.frames
+        heard = clock.monotonic()
+        failed = spun = 0
+        while not self._stop.is_set():
+            began, used = time.monotonic(), time.thread_time()
+            try:
+                message = bus.recv(way.wait)
+            except Exception as err:  # noqa: BLE001 - see `_open`; a malformed frame is one of these, too
+                self._counter.errors += 1
+                failed += 1
+                if _error_number(err) is not None or failed > _MOST_ERRORS:
+                    return _named_failure(err, LinkProblem.LOST)
+                self._stop.wait(_ERROR_PAUSE)
+                continue
+            if message is None:
+                took = time.monotonic() - began
+                if time.thread_time() - used > _SPINNING * max(took, way.wait):
+                    spun += 1
+                    if spun > 1:
+                        return LinkError(LinkProblem.LOST, "the adapter does not answer")
+                    self._stop.wait(_SPIN_PAUSE)
+                else:
+                    spun = 0
+                if way.hides_unplug and clock.monotonic() - heard > _SILENCE:
+                    # a battery asleep, or an adapter gone: opening it anew tells
+                    return None
+                continue
+            heard = clock.monotonic()
+            failed = spun = 0
+            if message.is_error_frame:
+                self._counter.errors += 1
+            elif not message.is_remote_frame and not message.is_fd:
+                frame_id = message.arbitration_id | (EXTENDED if message.is_extended_id else 0)
+                frames.append(CanFrame(id=frame_id, data=bytes(message.data[: message.dlc])))
+                if not self._told:
+                    self._told = True
+                    self._call(self._notify)
+        return None
+
+
+class PythonCanBus:
+    """A bus behind an adapter that python-can knows; implements `CanTransport`.
+
+    A bus that says nothing for a minute is opened anew where an unplugged adapter would not be noticed, without a word
+    as long as that works: a battery may be asleep.
+    """
+
+    def __init__(self, address: CanAddress, *, bitrate: int | None, listen_only: bool, clock: Clock) -> None:
+        """Remember the bus; nothing is opened and no library loaded yet."""
+        self._address = address
+        self._bitrate = (bitrate or _BITRATE) if address.adapter.sets_bitrate else None
+        self._listen_only = listen_only
+        self._clock = clock
+        self._counter = _Counter()
+        self._reader: _Reader | None = None
+        self._hung: threading.Thread | None = None  # did not end when it was told to
+
+    @property
+    def name(self) -> str:
+        """See `CanTransport`."""
+        return str(self._address)
+
+    @property
+    def bitrate(self) -> int | None:
+        """See `CanTransport`."""
+        return self._bitrate
+
+    @property
+    def silent(self) -> bool | None:
+        """See `CanTransport`."""
+        silence = self._address.adapter.silence
+        if silence is Silence.OUTSIDE:
+            return None
+        if silence is Silence.ENSURED:
+            return True  # those without a wire
+        if silence is Silence.ASKED:
+            return None if self._listen_only else False
+        return False
+
+    @property
+    def errors(self) -> int:
+        """See `CanTransport`."""
+        return self._counter.errors
+
+    async def open(self) -> None:
+        """See `CanTransport`."""
+        await self.close()
+        if self._hung is not None and self._hung.is_alive():
+            # one thread a bus, whatever a driver does
+            raise LinkError(LinkProblem.BUSY, "the driver has not come back from the last attempt")
+        self._hung = None
+        way = _WAYS[self._address.interface]
+        arguments = way.arguments(self._address, self._bitrate, self._listen_only)
+        reader = _Reader(self._address, arguments, self._clock, self._counter)
+        self._reader = reader
+        reader.thread.start()
+        try:
+            async with asyncio.timeout(_OPEN_TIMEOUT):
+                await reader.opened.wait()
+        except TimeoutError as err:
+            await self.close()
+            raise LinkError(LinkProblem.UNREACHABLE, "the driver does not come back") from err
+        except asyncio.CancelledError:
+            # it closes by itself what it is about to open
+            reader.stop()
+            raise
+        if reader.failure is not None:
+            failure = reader.failure
+            await self.close()
+            raise failure
+
+    async def close(self) -> None:
+        """See `CanTransport`."""
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        reader.stop()
+        try:
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
+                await reader.ended.wait()
+        except TimeoutError:
+            self._hung = reader.thread
+        else:
+            reader.thread.join(_JOIN)
+
+    async def receive(self, timeout: float) -> Sequence[CanFrame]:
+        """See `CanTransport`."""
+        reader = self._reader
+        if reader is None:
+            raise LinkError(LinkProblem.LOST, "not open")
+        if not reader.frames and reader.failure is None:
+            waiter = reader.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._clock.wait(waiter, timeout)
+            finally:
+                reader.waiter = None
+        frames = reader.take()
+        if not frames and reader.failure is not None:
+            failure = reader.failure
+            await self.close()
+            raise failure
+        return frames

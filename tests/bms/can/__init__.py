@@ -1,0 +1,1 @@
+"""Batteries that broadcast on a CAN bus."""
