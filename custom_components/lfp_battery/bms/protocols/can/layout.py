@@ -46,6 +46,8 @@ class Number:
         if self.form is not None:
             return self.form
         per, zero, mask, magnitude = self.per, self.zero, self.mask, self.magnitude
+        if per < 0:  # turned as an integer, which has no -0
+            return lambda raw: (zero - (raw if mask is None else raw & mask)) / -per
         if mask is None and not zero and not magnitude:
             return None if per == 1 else lambda raw: raw / per
 
@@ -264,7 +266,8 @@ class LayoutFamily(CanFamily):
             cls.ids = frozenset(layouts)
             cls.private_ids = frozenset(frame_id for frame_id, layout in layouts.items() if layout.private)
             cls.has_packs = any(layout.pack is not None for layout in layouts.values())
-            cls.conditions = frozenset(alarm.condition for layout in layouts.values() for alarm in layout.alarms)
+            if "conditions" not in cls.__dict__:
+                cls.conditions = frozenset(alarm.condition for layout in layouts.values() for alarm in layout.alarms)
 
     @override
     def read(self, frame: CanFrame) -> Said | None:
