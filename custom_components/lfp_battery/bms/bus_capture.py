@@ -11,6 +11,7 @@ from typing import Final
 from .can_frame import CanFrame
 from .clock import Clock
 from .protocols.can import CAN
+from .protocols.can.markers import NAMELESS_SERIALS
 from .transports.candump import candump_line
 
 _KEPT: Final = 640  # frames, of the beginning and of the end each: about 64 KiB of text in all
@@ -27,6 +28,8 @@ def redacted(frame: CanFrame, family: str | None) -> CanFrame:
 
 
 def _private(frame: CanFrame, family: str | None) -> bool:
+    if frame.id in NAMELESS_SERIALS:
+        return True
     known = CAN.get(family or "")
     if known is not None and frame.id in known.ids:
         return frame.id in known.private_ids

@@ -2,8 +2,7 @@
 
     (1742243701.903879) can0 359#0000000005504E00
 
-A time in seconds, a channel, an identifier of three or eight hexadecimal digits, and the data. Nothing of it is meant
-to be private: what holds a serial number is replaced before it is written (`bus_capture`), or the owner was told.
+A time in seconds, a channel, an identifier of three or eight hexadecimal digits, and the data. What holds a serial number is replaced before it is written (`bus_capture`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -75,8 +74,8 @@ def read_candump(lines: Iterator[str]) -> Iterator[Passed]:
 class RecordingBus:
     """Passes everything on and writes it down; implements `CanTransport`."""
 
-    def __init__(self, bus: CanTransport, clock: Clock, write: Callable[[str], None]) -> None:
-        """`write` takes one line of the log, without its end. Times are those of day, from one reading of the clock."""
+    def __init__(self, bus: CanTransport, clock: Clock, write: Callable[[float, CanFrame], None]) -> None:
+        """`write` takes a frame and its time: seconds since 1970, as the clock said at first, and counted on from there."""
         self._bus = bus
         self._clock = clock
         self._write = write
@@ -115,5 +114,5 @@ class RecordingBus:
         frames = await self._bus.receive(timeout)
         when = self._offset + self._clock.monotonic()
         for frame in frames:
-            self._write(candump_line(when, frame))
+            self._write(when, frame)
         return frames
