@@ -271,7 +271,7 @@ class SlcanBus:
                 frames = reader.feed(data)
                 if not self._confirmed:
                     self._confirmed = reader.answer is _Answer.YES or bool(frames)
-                    if reader.answer is _Answer.NO:
+                    if not self._confirmed and reader.answer is _Answer.NO:
                         raise self._refused()
             elif self._remote and now - self._heard > _SILENCE:
                 await self._start_anew()
