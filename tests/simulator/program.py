@@ -1,4 +1,4 @@
-"""The simulator as a program: a bank on a serial port of its own, until Ctrl-C."""
+"""The simulator as a program: a bank on a serial port of its own, or on a CAN adapter, until Ctrl-C."""
 
 import argparse
 import asyncio
@@ -15,6 +15,9 @@ from custom_components.lfp_battery.bms.clock import SystemClock
 
 from .bank import DayProfile, SimBank, make_packs
 from .bus import Bus, SecondMaster
+from .can import program as can
+from .can.bus import SimBus
+from .can.speaker import CanSpeaker
 from .faults import Fault, Faults, Kind
 from .pack import PackSpec, SimPack
 from .pty_line import PtyLine
@@ -26,10 +29,14 @@ examples:
   python -m tests.simulator --packs 4
   python -m tests.simulator --packs 14 --baud 115200 --speed-up 60 --link /tmp/battery
   python -m tests.simulator --fault bad_checksum:probability=0.05 --fault silence:address=3,count=20
+  python -m tests.simulator --can victron --packs 3 --link /tmp/ttyCAN0
+  python -m tests.simulator --can growatt --inverter none --can-fault truncated:id=313,probability=0.1
 
 faults: KIND[:OPTION=VALUE,...]; kinds: {kinds}
   options: address (may be given more than once), count (times, then over), probability (of striking an answer),
   size, delay (s), rate (per bit)
+
+With --can, --baud, --profile, --groups, --lenient, --fault and --second-master have no meaning.
 
 signals: SIGUSR1 pulls the port out, and puts it back the next time.
 """
@@ -101,6 +108,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--second-master", type=float, metavar="SECONDS", help="an inverter asks pack 02, once every so often")
     add("--report", type=Path, metavar="FILE", help="keep what was sent to whom in this file, as JSON, every second")
+    can.add_arguments(parser)
     add("--status", type=float, default=30.0, metavar="SECONDS", help="between two status lines, 0: none (default 30)")
     return parser
 
@@ -134,13 +142,22 @@ def report(speaker: PylonSpeaker) -> dict[str, object]:
     }
 
 
-def _write_report(path: Path, speaker: PylonSpeaker) -> None:
+def can_report(speaker: CanSpeaker) -> dict[str, object]:
+    """The same of a battery that broadcasts."""
+    histories: dict[str, list[object]] = {}
+    for whose, when, frame_id, values in can.sent(speaker):
+        plain = {name: _plain(value) for name, value in values.items()}
+        histories.setdefault(whose, []).append({"time": when, "command": frame_id, "values": plain})
+    return dict(histories)
+
+
+def _write_report(path: Path, sent: dict[str, object]) -> None:
     fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(json.dumps({"written": time.monotonic(), "sent": report(speaker)}))
+    fresh.write_text(json.dumps({"written": time.monotonic(), "sent": sent}))
     fresh.replace(path)
 
 
-def _status(bank: SimBank, bus: Bus) -> str:
+def _status(bank: SimBank, count: str) -> str:
     bank.advance()
     packs = bank.packs.values()
     soc = sum(p.remaining_capacity for p in packs) / sum(p.full_capacity for p in packs) * 100
@@ -148,7 +165,7 @@ def _status(bank: SimBank, bus: Bus) -> str:
     alarms = sorted({a.condition.value for p in packs for a in p.alarms})
     return (
         f"{int(hour):02d}:{int(hour % 1 * 60):02d}  {soc:5.1f} %  {bank.voltage:6.2f} V  {bank.current:+7.1f} A  "
-        f"{bus.request_count} requests  {', '.join(alarms) or 'no alarms'}"
+        f"{count}  {', '.join(alarms) or 'no alarms'}"
     )
 
 
@@ -158,6 +175,24 @@ def _packs(args: argparse.Namespace) -> dict[int, SimPack]:
     for group in range(args.groups):
         packs |= make_packs(args.packs, spec, group=group)
     return packs
+
+
+def _can_tick(
+    args: argparse.Namespace, bank: SimBank, say: Callable[[str], None]
+) -> Callable[[CanSpeaker, SimBus], float | None]:
+    """Write the report and say how things are, when that is due."""
+    next_status = time.monotonic() + args.status
+
+    def tick(speaker: CanSpeaker, bus: SimBus) -> float | None:
+        nonlocal next_status
+        if args.report:
+            _write_report(args.report, can_report(speaker))
+        if args.status and time.monotonic() >= next_status:
+            next_status = time.monotonic() + args.status
+            say(_status(bank, f"{bus.frames} frames"))
+        return _REPORT_SECONDS if args.report else args.status or None
+
+    return tick
 
 
 async def run(args: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -170,6 +205,9 @@ async def run(args: argparse.Namespace, say: Callable[[str], None]) -> None:
         speed_up=args.speed_up,
         start_hour=args.start_hour,
     )
+    if args.can:
+        await can.run(args, bank, say, _can_tick(args, bank, say))
+        return
     speaker = PylonSpeaker(bank, args.profile, lenient=args.lenient)
     bus = Bus(speaker, clock, baudrate=args.baud, faults=Faults(*args.fault))
     port = PtyLine(bus, args.link)
@@ -189,10 +227,10 @@ async def run(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopped.wait(), _REPORT_SECONDS if args.report else args.status or None)
             if args.report:
-                _write_report(args.report, speaker)
+                _write_report(args.report, report(speaker))
             if args.status and clock.monotonic() >= next_status:
                 next_status = clock.monotonic() + args.status
-                say(_status(bank, bus))
+                say(_status(bank, f"{bus.request_count} requests"))
     finally:
         port.stop()
 

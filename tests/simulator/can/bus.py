@@ -49,6 +49,7 @@ class SimBus:
         self.frames = 0  # carried
         self.by_id: Counter[int] = Counter()
         self.spoilt = 0  # of these, by faults
+        self.destroyed = 0  # frames, by an adapter of ours that took part at a wrong bit rate
         self.quiet = False  # nobody sends
         self.nodes: list[Node] = []
         self.ports: list[SimPort] = []
@@ -155,7 +156,7 @@ class SimBus:
         if self._stuck is not None:
             when = now
         if when < math.inf:
-            grain = self.grain if self._stuck is None else min(self.grain, _STUCK_GRAIN)
+            grain = self.grain if self._stuck is None else _STUCK_GRAIN
             self._next = self.clock.call_later(max(when - now, 0.0) + grain, self._run)
 
     def skip(self) -> None:
@@ -166,15 +167,27 @@ class SimBus:
             if node.next() < now:
                 node.start(now)
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether an adapter takes part at a wrong bit rate, and so destroys what others send (can.md section 2)."""
+        rates = {None, self.true_bitrate}
+        return any(port.is_open and not port.silent and port.bitrate not in rates for port in self.ports)
+
     def _run(self) -> None:
         """Carry everything that is due by now."""
         self._next = None
         now = self.clock.monotonic()
         if self._stuck is None:
             self._stuck_since = now
-        received = [] if self.quiet else self._due(now)
+        received: list[CanFrame] = []
         if self.quiet:
             self.skip()
+        else:
+            received = self._due(now)
+        if received and self.disturbed:
+            self.destroyed += len(received)
+            self.disturb(len(received))
+            received = []
         self._carry(received)
         self.schedule()
 
@@ -268,6 +281,14 @@ class SimPort:
             raise LinkError(LinkProblem.MISSING)
         if self.refusal is not None:
             raise LinkError(self.refusal)
+        self.enter()
+
+    async def close(self) -> None:
+        """See `CanTransport`."""
+        self.leave()
+
+    def enter(self) -> None:
+        """Receive from now on."""
         if not any(port.is_open for port in self._bus.ports):
             self._bus.skip()
         self._inbox.clear()
@@ -275,8 +296,8 @@ class SimPort:
         self.opened += 1
         self._bus.schedule()
 
-    async def close(self) -> None:
-        """See `CanTransport`."""
+    def leave(self) -> None:
+        """Receive no more."""
         self.is_open = False
         self._inbox.clear()
         self._notify()
@@ -303,7 +324,7 @@ class SimPort:
             await self.close()
             raise LinkError(LinkProblem.LOST)
 
-    def take(self, frames: list[CanFrame]) -> None:
+    def take(self, frames: Sequence[CanFrame]) -> None:
         """What the bus carried."""
         if self.bitrate not in {None, self._bus.true_bitrate}:
             self.errors += len(frames)

@@ -86,9 +86,9 @@ def _requests(view: View) -> Body:
 
 def _maker(view: View) -> Body:
     body = Body().bits(5, 2).say(manufacturer="DY")
-    body.text(0, 5, f"DY{view.online:03d}")
-    if view.online:
-        body.say(modules=view.online)
+    body.text(0, 5, f"DY{len(view.installed):03d}")
+    if view.installed:
+        body.say(modules=len(view.installed))
     return body.word(6, view.capacity, 10, "design_capacity")
 
 
@@ -103,18 +103,20 @@ def _extremes(view: View) -> Body:
 
 
 def _versions(view: View) -> Body:
-    return Body().bits(0, 0x08).bits(1, 0x20).bits(2, 0x08).bits(3, 0x21)
+    return Body().word(0, 0x2008).word(2, 0x2108).name(firmware="2008", hardware="2108")
 
 
 def _counts(view: View) -> Body:
+    # how many are normal does not count those that are full: what is there is the total without what is off line
     healthy = sum(pack.charge_enabled and pack.discharge_enabled for pack in view.packs)
     return (
         Body()
-        .byte(0, healthy, "modules_online")
+        .byte(0, healthy)
         .byte(1, view.charge_blocked, "modules_charge_blocked")
         .byte(2, view.discharge_blocked, "modules_discharge_blocked")
         .byte(3, view.offline)
-        .byte(4, view.online)
+        .byte(4, len(view.installed))
+        .say(modules_online=view.online)
     )
 
 
@@ -178,6 +180,7 @@ def _state(pack: SimPack, body: Body) -> None:
 def _software(pack: SimPack, body: Body) -> None:
     body.word(0, 0x0821).bits(2, 0xAA)
     body.text(3, 5, "B1.02")
+    body.name(firmware="0821")
 
 
 def _energy(pack: SimPack, body: Body) -> None:

@@ -119,10 +119,10 @@ def _limits(view: View) -> Body:
 
 
 def _limits_jk(view: View) -> Body:
-    """311 as JK has it: the status comes first."""
+    """311 as JK has it: the status comes first; a BMS by itself, for with bit 8 set it could be a voltage limit."""
     return (
         _be()
-        .word(0, _status(view))
+        .word(0, _status(view) & 0xFF)
         .word(2, view.charge_voltage_limit, 10, "charge_voltage_limit")
         .word(4, view.charge_limit * view.inverter, 10, "charge_current_limit")
         .word(6, view.discharge_limit * view.inverter, 10, "discharge_current_limit")
@@ -158,10 +158,13 @@ def _flow(view: View) -> Body:
 
 
 def _capacities(view: View) -> Body:
+    """314: 655.36 Ah and more run over; what is claimed is what was meant."""
+    remaining, full = round(view.remaining * 100), round(view.full * 100)
     return (
         _be()
-        .word(0, view.remaining, 100, "remaining_capacity")
-        .word(2, view.full, 100, "full_capacity")
+        .word(0, remaining % 0x10000)
+        .word(2, full % 0x10000)
+        .say(remaining_capacity=remaining / 100, full_capacity=full / 100)
         .word(4, view.cell_high.value - view.cell_low.value, 1000)
         .word(6, view.cycles, 1, "cycles")
     )
@@ -208,6 +211,12 @@ def _extremes(view: View) -> Body:
         .word(3, low.value, 1000, "cell_voltage_min")
         .byte(5, 16 * (high.pack - 1) + high.cell)
         .byte(6, 16 * (low.pack - 1) + low.cell)
+        .say(
+            cell_voltage_max_pack=high.pack,
+            cell_voltage_max_cell=high.cell,
+            cell_voltage_min_pack=low.pack,
+            cell_voltage_min_cell=low.cell,
+        )
     )
     return _says_switches(view, body)
 
@@ -226,7 +235,8 @@ def _extremes_jk(view: View) -> Body:
 def _maker(view: View) -> Body:
     body = _be()
     body.text(0, 2, "PA")
-    return body.say(manufacturer="PA").bits(2, 0xC3).bits(3, 0x85).bits(4, 0x85)
+    body.bits(2, 0xC3).bits(3, 0x85).bits(4, 0x85)
+    return body.say(manufacturer="PA").name(hardware="C3", firmware="85")
 
 
 def _heat(view: View) -> Body:

@@ -51,17 +51,19 @@ def four_extremes(view: View) -> Body:
 
 
 def _cells(view: View) -> Body:
-    """401: the pack is counted from 0, as the captures of a single pack have it."""
+    """401: a single pack says 0 for its own number (capture); nobody has captured several, here they count from 1."""
     high, low = view.cell_high, view.cell_low
-    return (
+    several = view.online > 1
+    body = (
         Body()
         .word(0, high.value, 1000, "cell_voltage_max")
         .word(2, low.value, 1000, "cell_voltage_min")
         .byte(4, high.cell, "cell_voltage_max_cell")
-        .byte(5, high.pack - 1)
         .byte(6, low.cell, "cell_voltage_min_cell")
-        .byte(7, low.pack - 1)
     )
+    if several:
+        body.byte(5, high.pack, "cell_voltage_max_pack").byte(7, low.pack, "cell_voltage_min_pack")
+    return body
 
 
 def _probes(view: View) -> Body:
@@ -75,12 +77,16 @@ def _probes(view: View) -> Body:
 
 
 def _words(view: View) -> Body:
-    """403: the same word for the bank and for the packs; bits that mean "normal" are left out of it."""
+    """403: two words, with the bits that the capture of a healthy pack has set in them."""
     body = Body().raise_alarms(_403, view.alarms)
+    for at in (0, 4):
+        body.bits(at, 0x04).bits(at + 1, 0x04).bits(at + 2, 0x80)
     if view.current > 0.1:
         body.bits(3, 0x04).say(mode=Mode.CHARGING)
     elif view.current < -0.1:
         body.bits(3, 0x08).say(mode=Mode.DISCHARGING)
+    else:
+        body.bits(3, 0x02).say(mode=Mode.STANDBY)
     return body
 
 
@@ -113,6 +119,8 @@ def _switches(view: View) -> Body:
             charge_enabled=view.charge_enabled,
             discharge_enabled=view.discharge_enabled,
             force_charge_requested=view.begs,
+            modules_charge_blocked=sum(blocked[0]),
+            modules_discharge_blocked=sum(blocked[1]),
         )
     )
 
@@ -210,6 +218,10 @@ def _afore_state(view: View) -> Body:
     body.say(charge_enabled=view.charge_enabled, discharge_enabled=view.discharge_enabled)
     if state == 4:
         body.say(mode=Mode.FAULT)
+    elif state == 1:
+        # "normal": whether it charges is told by the current, as far as the wire tells that
+        tenths = round(view.current * 10)
+        body.say(mode=Mode.CHARGING if tenths > 0 else Mode.DISCHARGING if tenths < 0 else Mode.STANDBY)
     return body.word(6, cells)
 
 

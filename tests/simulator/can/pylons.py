@@ -242,9 +242,10 @@ def _sofar_flow(view: View) -> Body | None:
 
 
 def _sofar_build(view: View) -> Body:
+    """359: how the bank is built; other sources have it in bytes 4 to 7, so that no field is claimed here."""
     cells = view.packs[0].spec.cells if view.packs else 0
     body = Body().byte(1, 1).byte(2, 2).byte(3, cells)
-    return body.byte(0, view.online, "modules") if view.online else body
+    return body.byte(0, view.online)
 
 
 def _sofar_switches(view: View) -> Body:
@@ -356,6 +357,11 @@ def _bytes(*content: int) -> Encoder:
     return encode
 
 
+def _firmware(view: View) -> Body:
+    """372: four numbers, the last byte first."""
+    return Body(4).byte(3, 2).byte(2, 1).name(firmware="2.1.0.0")
+
+
 DISCOVER: Final = (
     *in_order(
         Slot(0x351, limits()),
@@ -364,7 +370,7 @@ DISCOVER: Final = (
         Slot(0x356, flow(8, per=10)),
         Slot(0x35A, paired(_LYNK, 7, unused=3)),
         *name(0x370, "Discover AES"),
-        Slot(0x372, _bytes(0, 0, 1, 2), text=True),
+        Slot(0x372, _firmware, text=True),
         Slot(0x373, _bytes(1, 0, 0, 0), text=True),
         step=0.05,
     ),

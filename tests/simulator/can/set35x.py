@@ -144,14 +144,14 @@ def zeros(size: int = 8) -> Encoder:
     return lambda view: Body(size)
 
 
-def installed(head: bytes = b"LI\x01\x03", tail: bytes = b"\x00\x00") -> Encoder:
-    """35F as SMA, Dyness and Sofar have it."""
+def installed(head: bytes = b"LI\x01\x03", tail: bytes = b"\x00\x00", **identity: str) -> Encoder:
+    """35F as SMA, Dyness and Sofar have it; `identity`: what a reader of its first bytes learns."""
 
     def encode(view: View) -> Body:
         body = Body()
         body.data[0:4] = head
         body.data[6:8] = tail
-        return body.word(4, view.capacity, 1, "design_capacity")
+        return body.word(4, view.capacity, 1, "design_capacity").name(**identity)
 
     return encode
 
