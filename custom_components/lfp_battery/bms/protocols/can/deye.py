@@ -96,9 +96,10 @@ def _current(at: int) -> Number:
 
 def _maker(data: bytes, values: Values, info: Values) -> None:
     """35E: "DY" and the number of packs in digits, then numbers; what begins otherwise is a name, as others send it."""
-    if data[:2].isalpha() and len(data) >= 5 and data[2:5].isdigit():
-        values["manufacturer"] = data[:2].decode("ascii")
-        if modules := int(data[2:5]):
+    maker, count = data[:2], data[2:5]
+    if len(maker) == 2 and maker.isalpha() and (not count or count.isdigit()):
+        values["manufacturer"] = maker.decode("ascii")
+        if len(count) == 3 and (modules := int(count)):
             values["modules"] = modules
         if (maker := _CELL_MAKERS.get(info.get("cell_maker_code", 0))) is not None:
             info["cell_maker"] = maker

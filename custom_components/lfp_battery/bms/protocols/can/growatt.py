@@ -103,7 +103,8 @@ _VOLTAGE_LIMITS: Final = range(200, 701)  # 0.1 V: what can be a voltage limit o
 _STATUS_FIRST: Final = "status_first"
 _RAW: Final = "raw_319"
 _CELLS: Final = 16  # of a pack, as 319 counts through all packs
-_LARGEST: Final = 330.0  # Ah: no pack of the catalog has more
+_LARGEST: Final = 320.0  # Ah: no pack of the catalog has more
+_END: Final = 655.35  # Ah: what a word of 0.01 Ah can hold
 
 
 def _status(at: int) -> Finish:
@@ -201,7 +202,10 @@ class Growatt(LayoutFamily):
             finish=nothing_if_blank,
         ),
         0x314: Layout(
-            word("remaining_capacity", 0, 100), word("full_capacity", 2, 100), word("cycles", 6), big_endian=True
+            word("remaining_capacity", 0, 100),
+            Number(name="full_capacity", at=2, per=100, missing=frozenset({0, 0xFFFF})),
+            word("cycles", 6),
+            big_endian=True,
         ),
         **{frame_id: _readings(frame_id) for frame_id in _READINGS},
         _EXTREMES: Layout(
@@ -296,10 +300,12 @@ def _places(bank: dict[str, Any], info: Mapping[str, Any]) -> None:
 
 def _capacities(bank: dict[str, Any]) -> None:
     """Words of 0.01 Ah run over at 655.36 Ah: what SOC and the number of packs do not vouch for is left out."""
+    most = _LARGEST * modules if (modules := bank.get("modules")) else None
+    if most is not None and most <= _END:
+        return  # so few packs cannot have run over
     remaining, full = bank.pop("remaining_capacity", None), bank.pop("full_capacity", None)
     if remaining is None or full is None:
         return
-    most = _LARGEST * modules if (modules := bank.get("modules")) else None
     remaining, full = as_they_stand(bank.get("soc"), round(remaining * 100), round(full * 100), most)
     if remaining is not None and full is not None:
         bank["remaining_capacity"], bank["full_capacity"] = remaining, full
