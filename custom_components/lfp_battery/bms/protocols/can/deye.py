@@ -96,9 +96,9 @@ def _current(at: int) -> Number:
 
 def _maker(data: bytes, values: Values, info: Values) -> None:
     """35E: "DY" and the number of packs in digits, then numbers; what begins otherwise is a name, as others send it."""
-    maker, count = data[:2], data[2:5]
-    if len(maker) == 2 and maker.isalpha() and (not count or count.isdigit()):
-        values["manufacturer"] = maker.decode("ascii")
+    letters, count = data[:2], data[2:5]
+    if len(letters) == 2 and letters.isalpha() and (not count or count.isdigit()):
+        values["manufacturer"] = letters.decode("ascii")
         if len(count) == 3 and (modules := int(count)):
             values["modules"] = modules
         if (maker := _CELL_MAKERS.get(info.get("cell_maker_code", 0))) is not None:

@@ -147,7 +147,7 @@ def _keep(data: bytes, values: Values, info: Values) -> None:
     no_cells(values)
     if not any(data):
         return
-    info[_RAW] = data
+    info[_RAW] = data.hex()
     if (chemistry := data[0] & 3) < len(_CHEMISTRY):
         info["chemistry"] = _CHEMISTRY[chemistry]
 
@@ -278,14 +278,14 @@ class Growatt(LayoutFamily):
             info["cell_readings"] = [cell for cells in found for cell in cells]
 
 
-def _reread(raw: bytes, bank: dict[str, Any], info: dict[str, Any]) -> None:
+def _reread(raw: str, bank: dict[str, Any], info: dict[str, Any]) -> None:
     """Replace what 319 was taken to say by what it says in JK's order."""
     for name in ("cell_voltage_max", "cell_voltage_min", "charge_enabled", "discharge_enabled"):
         bank.pop(name, None)
     bank.pop("force_charge_requested", None)
     for name in ("cell_voltage_max_no", "cell_voltage_min_no", "faulty_pack", "chemistry"):
         info.pop(name, None)
-    if (said := _EXTREMES_OF_JK.read(raw)) is not None:
+    if (said := _EXTREMES_OF_JK.read(bytes.fromhex(raw))) is not None:
         bank.update(said.values)
 
 
