@@ -24,6 +24,8 @@ from tests.simulator.bus import BITS_PER_BYTE, Bus
 from tests.simulator.pty_line import PtyLine
 from tests.simulator.pylon import PylonSpeaker
 
+from . import can_figures
+
 _TURNAROUND = 0.075  # s, measured with US2KBPL (pylon-rs485.md section 8)
 _PACKS = 14
 _BAUD = 9600
@@ -58,6 +60,12 @@ class Listener:
         """See `ClientListener`."""
 
     def other_master(self, protocol: str | None = None) -> None:
+        """See `ClientListener`."""
+
+    def family_changed(self, name: str) -> None:
+        """See `ClientListener`."""
+
+    def unacknowledged(self, active: bool) -> None:
         """See `ClientListener`."""
 
 
@@ -162,6 +170,27 @@ def _scans() -> bool:
     return ok
 
 
+def _decode_can() -> bool:
+    """Six frames of a bank to its finished state, against cantools; whether it is not slower."""
+    ours, theirs = can_figures.decode()
+    ok = ours <= theirs
+    _row("decode, 6 CAN frames, to BankState", ours, "us")
+    _row("the same frames by cantools, to dicts", theirs, "us")
+    _row("ratio", ours / theirs, "", f" bound 1: {'kept' if ok else 'BROKEN'}")
+    return ok
+
+
+def _listening() -> bool:
+    """Seconds until the family of every set of frames is named, and until the report; whether all are named right."""
+    print(f"  {'frames':<22}{'family':<18}{'named':>8}{'report':>8}")
+    ok = True
+    for row in can_figures.listening():
+        ok &= row.found == row.family
+        named = f"{row.named:.1f}" if row.named is not None else "-"
+        print(f"  {row.name:<22}{row.found or 'nothing':<18}{named:>8}{row.seconds:>8.1f}")
+    return ok
+
+
 def main() -> int:
     """Print everything; 1 when a bound is broken."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
@@ -173,9 +202,12 @@ def main() -> int:
     ok &= asyncio.run(_on_pty())
     print("decoder, this machine")
     _decode()
+    ok &= _decode_can()
     if arguments.full:
         print(f"scans, simulated time: found within {_FOUND:g} s, named again within {_FOUND_AGAIN:g} s")
         ok &= _scans()
+        print("listening on a CAN bus, simulated time, in seconds")
+        ok &= _listening()
     print("bench: every bound is kept" if ok else "bench: a bound is BROKEN")
     return 0 if ok else 1
 

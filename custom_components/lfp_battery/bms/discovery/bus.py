@@ -24,6 +24,7 @@ _ONLY_ERRORS, _ERRORS = 5.0, 5
 _UNTOLD, _NO_BATTERY = 30.0, 15.0
 _STUCK: Final = 3.0  # one frame over and over
 _WHOLE: Final = 60.0  # of everything
+_KNOWN: Final = 3.0  # until a family is believed to be the one of the last time: most sets have come round by then
 _IDENTITY: Final = 5.0  # what a name may take after the family is known; some say it once a minute
 _TICK: Final = 0.5  # between two words to the owner
 
@@ -40,7 +41,7 @@ async def listen(
 
     `open_bus` makes a closed transport for a bit rate; of several `rates`, which are tried in turn, it must keep the
     adapter silent: at a wrong rate any other one destroys the frames of others. `known`: the family that was there the
-    last time. Takes up to 60 s.
+    last time, which is believed sooner. Takes up to 60 s.
 
     Raises:
         LinkError: the bus cannot be opened, or went away.
@@ -122,8 +123,8 @@ class _Ear:
         self.verdict = Verdict()
         self.news = False  # another family than before
         self._detector = Detector()
-        if known is not None:
-            self._detector.assume(known)
+        # not assumed: a battery that was set to another of the sets that share their ids would never show
+        self._known = known
         self._began = now
         self._limit = limit
         self._first: float | None = None  # frame, monotonic
@@ -159,9 +160,19 @@ class _Ear:
         if self.verdict.family is None:
             no_battery = self.verdict.inverter is not None or self.verdict.hint is not None
             return min(self._limit, self._first + (_NO_BATTERY if no_battery else _UNTOLD))
-        if not self.verdict.settled:
+        if self.verdict.settled:
+            believed = self._settled
+        elif self.verdict.family == self._known:
+            believed = self._settled + _KNOWN
+        else:
             return self._limit
-        return now if self._complete() else min(self._limit, self._settled + _IDENTITY)
+        if now < believed:
+            return min(self._limit, believed)
+        missing = self._missing()
+        if missing is None:
+            return now
+        # what it measures is worth more waiting than its name
+        return self._limit if missing and not self.verdict.settled else min(self._limit, believed + _IDENTITY)
 
     @property
     def _stuck(self) -> bool:
@@ -171,21 +182,21 @@ class _Ear:
         family = CAN[self.verdict.family or ""]
         return family.compose([said for frame in self._heard.values() if (said := family.read(frame)) is not None])
 
-    def _complete(self) -> bool:
-        """Whether everything has been said that this family is hoped to say before long."""
+    def _missing(self) -> bool | None:
+        """Whether a measurement is still to come, or only something of who it is (False); None: nothing is."""
         decoded = self._decoded()
         bank, identity = decoded.bank or BankState(), decoded.identities.get(BANK, Identity())
-        if bank.soc is None or bank.voltage is None or bank.current is None:
-            return False
-        if bank.manufacturer is None and identity.manufacturer is None and identity.model is None:
-            return False
         family = CAN[self.verdict.family or ""]
+        if bank.soc is None or bank.voltage is None or bank.current is None:
+            return True
         if family.has_packs and len(decoded.packs) < (bank.modules or 1):
-            return False
+            return True
+        named = bank.manufacturer is not None or identity.manufacturer is not None or identity.model is not None
         units = decoded.packs if family.has_packs else (BANK,)
-        return not family.tells_serials or all(
+        known = not family.tells_serials or all(
             decoded.identities.get(unit, Identity()).serial is not None for unit in units
         )
+        return None if named and known else False
 
     def outcome(self) -> tuple[Outcome, dict[str, Any]]:
         """What it comes to, and further fields of the report."""
