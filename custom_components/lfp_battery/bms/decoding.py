@@ -10,14 +10,21 @@ import json
 import re
 from typing import Any
 
+from .can_frame import EXTENDED, CanFrame
 from .errors import BmsError, FrameError
 from .model import Alarm, BatteryState, Identity
 from .plausibility import hold_back
 from .protocols import DECODERS
 from .protocols.base import Codec, Decoded
+from .protocols.can import CAN
+from .protocols.can.detection import Detector
 from .protocols.modbus_frame import ModbusProtocol, Registers
 
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
+_CAN = "can"  # frames of a bus, of whichever family
+_CAN_ID = re.compile(r"[0-7][0-9A-Fa-f]{2}|[01][0-9A-Fa-f]{7}")
+_CAN_DATA = re.compile(r"(?:[0-9A-Fa-f]{2}){0,64}")
+_CAN_STEP = 0.05  # s between frames whose times are not known: fast enough for a bus, too slow to be a repetition
 
 type Answer = dict[str, Any]
 
@@ -26,6 +33,8 @@ def answer(line: str | bytes) -> Answer:
     """What one input line says; whatever is wrong with it becomes an answer too."""
     try:
         asked = _parse(line)
+        if asked.get("protocol") == _CAN:
+            return _bus(asked)
         codec = _codec(asked)
         if "registers" in asked:
             return _shown(asked["protocol"], [_registers(codec, asked)])
@@ -133,6 +142,66 @@ def _stream(codec: Codec, name: str, request: bytes | None, chunks: Iterable[byt
     else:
         shown = _error(problem or FrameError("there is no whole frame in the stream"))
     return shown | {"frames": [frame.hex() for frame in frames]}
+
+
+def _bus(asked: Mapping[str, Any]) -> Answer:
+    """What a bus says, read as the family that is given or else as the one that all of its frames together are of.
+
+    Of every id the latest frame counts, as it would at the end of such a recording.
+    """
+    frames = _bus_frames(asked)
+    times = asked.get("times", [_CAN_STEP * number for number in range(len(frames))])
+    if not isinstance(times, list) or len(times) != len(frames) or not all(map(_is_time, times)):
+        raise FrameError("times is not one number a frame")
+    detector = Detector()
+    latest: dict[int, CanFrame] = {}
+    for frame, at in zip(frames, times, strict=True):
+        if frame is not None:
+            detector.hear(frame, at)
+            latest.pop(frame.id, None)
+            latest[frame.id] = frame
+    verdict = detector.verdict(times[-1] if times else 0.0)
+    name = asked.get("family", verdict.family)
+    if name is None:
+        shown: Answer = {"protocol": _CAN, "packs": {}, "bank": None, "info": {}, "held_back": {}}
+    elif not isinstance(name, str) or (family := CAN.get(name)) is None:
+        raise FrameError(f"{name!r} is not a family known here: {', '.join(CAN)}")
+    else:
+        said = (family.read(frame) for frame in latest.values())
+        shown = _shown(name, [family.compose(one for one in said if one is not None)])
+    told = {"inverter": verdict.inverter, "hint": verdict.hint}
+    shown["info"] |= {key: plain(value) for key, value in told.items() if value is not None}
+    return shown
+
+
+def _bus_frames(asked: Mapping[str, Any]) -> list[CanFrame | None]:
+    """Data frames as a transport hands them over; None where it would drop one."""
+    rows = asked.get("frames")
+    flags = asked.get("flags", [{}] * len(rows) if isinstance(rows, list) else None)
+    if not isinstance(rows, list) or not isinstance(flags, list) or len(flags) != len(rows):
+        raise FrameError("frames and flags are not lists of the same length")
+    return [_bus_frame(row, flag) for row, flag in zip(rows, flags, strict=True)]
+
+
+def _bus_frame(row: object, flags: object) -> CanFrame | None:
+    """[id, payload], the id with three or eight hexadecimal digits; a payload may be longer than was sent."""
+    match row:
+        case [str(number), str(data)] if _CAN_ID.fullmatch(number) and _CAN_DATA.fullmatch(data):
+            pass
+        case _:
+            raise FrameError(f"{row!r} is not an identifier and a payload in hex")
+    if not isinstance(flags, dict) or not isinstance(size := flags.get("dlc", len(data)), int) or size < 0:
+        raise FrameError(f"{flags!r} are no flags of a frame")
+    if flags.get("remote") or flags.get("error"):
+        return None
+    return CanFrame(
+        id=int(number, 16) | (EXTENDED if len(number) > 3 else 0),
+        data=bytes.fromhex(data)[:size],
+    )
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _error(err: BmsError) -> Answer:

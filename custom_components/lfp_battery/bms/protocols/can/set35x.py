@@ -63,8 +63,15 @@ def _fine_soc(data: bytes, values: Values, _: Values) -> None:
         values["soc"] = fine / 100
 
 
-def _tagged_capacity(data: bytes, values: Values, _: Values) -> None:
+def _no_modules(data: bytes, values: Values, info: Values) -> None:
+    """Emulators count 0 modules: that is not known, and what they said stays for diagnostics (can.md section 5)."""
+    if len(data) > 4 and not data[4]:
+        info["modules"] = 0
+
+
+def _tagged_capacity(data: bytes, values: Values, info: Values) -> None:
     """359 [5:6] is a capacity in Luxpower's set, and two letters in Pylon's."""
+    _no_modules(data, values, info)
     if len(data) >= 7 and (capacity := _U16(data, 5)[0]) and not data[5:7].isalpha():
         values["design_capacity"] = capacity
 
@@ -109,8 +116,8 @@ _TEMPERATURE = signed("temperature", 4, 10)
 _356 = Layout(_VOLTAGE, _CURRENT, _TEMPERATURE)
 _35E = Layout(Text(name="manufacturer", place="values"))
 
-_MODULES = number("modules", 4)  # emulators send 0
-_359 = Layout(*PYLON_359, _MODULES)
+_MODULES = number("modules", 4)
+_359 = Layout(*PYLON_359, _MODULES, finish=_no_modules)
 _35A = Layout(*SMA_35A, paired=True)
 _ENABLES = (Flag(name="charge_enabled", at=0, mask=0x80), Flag(name="discharge_enabled", at=0, mask=0x40))
 _FORCE = Flag(name="force_charge_requested", at=0, mask=0x30)  # two bits for two urgencies
@@ -380,12 +387,15 @@ class Sofar(Set35x):
 
     @override
     def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
-        """The cells of one pack, as far as they follow each other: an inverter may be half through the next one."""
+        """The cells of one pack, as far as they follow each other: an inverter may be half through the next one.
+
+        The first byte is the pack in some sources and counts the frames in another.
+        """
         super().settle(bank, packs, info)
         row: list[float] = []
         answers = [info.pop(f"{_CELLS}{place}", None) for place in _QUERIED]
-        for answer in answers:
-            if answer is None or answer[0] != answers[0][0]:
+        for place, answer in enumerate(answers):
+            if answer is None or answers[0] is None or answer[0] - answers[0][0] not in {0, place}:
                 break
             row += answer[1]
         if row:
