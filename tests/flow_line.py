@@ -19,10 +19,16 @@ from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms import discovery
 from custom_components.lfp_battery.bms.clock import Clock, DrivenClock
 from custom_components.lfp_battery.bms.discovery import ScanReport
-from custom_components.lfp_battery.bms.transports import ByteTransport
+from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.transports import ByteTransport, CanTransport
+from custom_components.lfp_battery.bms.transports.can_address import CanAddress
 from custom_components.lfp_battery.const import DOMAIN
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import Bus
+from tests.simulator.can.bus import SimBus
+from tests.simulator.can.families import make_speaker
+from tests.simulator.can.inverter import CanInverter
+from tests.simulator.can.speaker import Node
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.line import MemoryPort
 from tests.simulator.pack import SimPack
@@ -30,6 +36,7 @@ from tests.simulator.pylon import Profile, PylonSpeaker
 from tests.simulator.speaker import Speaker
 
 PORT = "/dev/ttyBANK"
+BUS = "slcan:/dev/ttyCAN"
 TEXTS: dict[str, Any] = json.loads((Path(connect.__file__).parent / "translations" / "en.json").read_text())
 # Longer than any scan; a flow that is still busy then hangs.
 _PATIENCE = 900.0
@@ -70,7 +77,9 @@ class FlowLine:
         self.hass = hass
         self.clock = DrivenClock()
         self.ports: dict[str, MemoryPort] = {}
-        self.opened: list[tuple[str, int]] = []
+        self.buses: dict[str, SimBus] = {}
+        self.refusals: dict[str, LinkProblem] = {}  # what opening a bus fails with
+        self.opened: list[tuple[str, int | None]] = []
         self.scanned_with: dict[str, Any] = {}  # what `reported` was asked to look for
 
         def open_line(hass: HomeAssistant, url: str) -> Callable[[int], ByteTransport]:
@@ -80,10 +89,26 @@ class FlowLine:
 
             return make
 
+        def open_bus(
+            hass: HomeAssistant, address: CanAddress, *, acknowledge: bool
+        ) -> Callable[[int | None], CanTransport]:
+            def make(bitrate: int | None) -> CanTransport:
+                self.opened.append((str(address), bitrate))
+                if (bus := self.buses.get(str(address))) is None:
+                    bus = SimBus(clock=self.clock)
+                    bus.unplug()
+                    return bus
+                port = bus.port(bitrate, silent=not acknowledge)
+                port.refusal = self.refusals.get(str(address))
+                return port
+
+            return make
+
         def clock(hass: HomeAssistant) -> Clock:
             return self.clock
 
         monkeypatch.setattr(connect, "open_line", open_line)
+        monkeypatch.setattr(connect, "open_bus", open_bus)
         monkeypatch.setattr(connect, "clock", clock)
 
     def plug(
@@ -106,6 +131,25 @@ class FlowLine:
         if packs == 0:
             bus.faults.add(Fault(kind=Kind.SILENCE))
         self.ports[name] = bus.port
+        return bus
+
+    def plug_bus(
+        self,
+        name: str = BUS,
+        sends: str | None = "pylon",
+        *,
+        packs: int | dict[int, SimPack] = 2,
+        inverter: str | None = None,
+        **more: Any,
+    ) -> SimBus:
+        """Put a CAN bus at the other end of an adapter; `sends`: a set of frames, None for no battery."""
+        nodes: list[Node] = []
+        if sends is not None:
+            members = make_packs(packs, first=1) if isinstance(packs, int) else packs
+            nodes.append(make_speaker(sends, SimBank(members, self.clock)))
+        if inverter is not None:
+            nodes.append(CanInverter(inverter))
+        bus = self.buses[name] = SimBus(*nodes, clock=self.clock, **more)
         return bus
 
     # --- driving -----------------------------------------------------------------------------------------------------
@@ -144,6 +188,22 @@ class FlowLine:
         menu = await self.hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
         assert menu["type"] is FlowResultType.MENU
         return await self.submit(menu, {"next_step_id": "serial"})
+
+    async def open_bus_form(self) -> Any:
+        """The form that asks for the CAN adapter."""
+        menu = await self.hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USER})
+        return await self.submit(menu, {"next_step_id": "can"})
+
+    async def listen(self, device: str = BUS, **asked: Any) -> Any:
+        """What a person sees after choosing a bus and waiting until it was listened to."""
+        return await self.scanned(await self.submit(await self.open_bus_form(), {CONF_DEVICE: device, **asked}))
+
+    async def add_bus(self, device: str = BUS, **asked: Any) -> ConfigEntry:
+        """Go through the whole flow for a bus; the entry that it makes."""
+        result = await self.submit(await self.listen(device, **asked), {})
+        assert result["type"] is FlowResultType.CREATE_ENTRY, result
+        entry: ConfigEntry = result["result"]
+        return entry
 
     async def scan(self, device: str = PORT, **asked: Any) -> Any:
         """What a person sees after choosing a port and waiting for the scan."""

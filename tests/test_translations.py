@@ -10,7 +10,7 @@ from custom_components.lfp_battery.bms.catalog import FAMILIES
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Identity, Mode, PackState, PollReport, Severity
 from custom_components.lfp_battery.bms.plausibility import Reason
-from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
+from custom_components.lfp_battery.bms.protocols import DECODERS, PROTOCOLS
 from custom_components.lfp_battery.bms.protocols.pylon import PylonV28
 from custom_components.lfp_battery.bms.protocols.pylon_dialects import EG4, SEPLOS, TDT
 from custom_components.lfp_battery.bms.protocols.strangers import JBD
@@ -63,7 +63,7 @@ def test_whatever_a_scan_can_tell_of_has_its_name() -> None:
     selector = _json("translations/en.json")["selector"]
     strangers = {name for name in DECODERS if name in selector["stranger"]["options"]} | {JBD}
     assert {SEPLOS.name, TDT.name, EG4.name, PylonV28.name, JBD} == set(selector["stranger"]["options"]) == strangers
-    named = {name.replace(".", "-") for name in POLLED} | strangers
+    named = {name.replace(".", "-") for name in PROTOCOLS} | strangers
     assert named == set(selector["protocol"]["options"])
     assert {family.key for family in FAMILIES} | {ANY_FAMILY} == set(selector["family"]["options"])
 
@@ -80,6 +80,8 @@ def test_every_issue_says_what_it_fills_in() -> None:
     issues = _json("translations/en.json")["issues"]
     filled_in = {"other_master": {"title"}, "other_master_foreign": {"title", "protocol", "other_protocol"}}
     filled_in["garbled"] = {"title", "address"}
+    filled_in |= {"unacknowledged_option": {"title"}, "unacknowledged_wiring": {"title"}}
+    filled_in["unacknowledged_outside"] = {"title", "command"}
     assert {*filled_in, "duplicate_address"} <= set(issues)
     for key, issue in issues.items():
         blanks = set(re.findall(r"{(\w+)}", json.dumps(issue)))

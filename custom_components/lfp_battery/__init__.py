@@ -24,8 +24,8 @@ _HOPELESS = frozenset({LinkProblem.BAD_ADDRESS, LinkProblem.CREDENTIALS})
 async def async_setup_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
     """Open the link and put the packs behind it into the home."""
     link = LfpLink(hass, entry, connect.clock(hass))
-    client = connect.create_client(hass, entry, link)
     try:
+        client = connect.create_client(hass, entry, link)
         await link.async_start(client)
     except LinkError as err:
         kind = ConfigEntryError if err.problem in _HOPELESS else ConfigEntryNotReady

@@ -21,11 +21,12 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from . import capture_view, connect
+from . import connect
 from .bms.catalog import FAMILIES
 from .bms.discovery import Outcome, ScanReport
 from .bms.protocols import POLLED
-from .const import CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, CONF_PACKS, DOMAIN
+from .can_flow import CanFlow
+from .const import CONF_ACKNOWLEDGE, CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, CONF_PACKS, DOMAIN
 from .findings import (
     chosen_model,
     counts_packs,
@@ -33,6 +34,7 @@ from .findings import (
     identifiers,
     is_doubtful,
     models_for,
+    on_can,
     reported_model,
     rows,
     speaks_for_packs,
@@ -41,17 +43,17 @@ from .findings import (
 from .flow_texts import notes
 from .moving import Same, changes_protocol, left_behind, merged, same_battery, share_a_serial
 from .options_flow import LfpBatteryOptionsFlow, model_selector, pack_count_selector
-from .scan_flow import ANY_FAMILY, CONF_SHARED, SPEED_AUTO, ScanFlow
+from .scan_flow import ANY_FAMILY, CONF_SHARED, SPEED_AUTO
 from .settings import observes
 
+# Of the options, what the form for a port decides.
+_DECIDED_ANEW = frozenset({CONF_OBSERVE, CONF_ACKNOWLEDGE})
+
 # One line a transport: the step of that name asks for what the transport needs.
-_TRANSPORTS = ("serial",)
-
-# Shown in place of addresses that the texts must not hold themselves.
-_EXAMPLES = {"path_example": "/dev/ttyUSB0", "url_example": "socket://192.168.1.20:8899"}
+_TRANSPORTS = ("serial", "can")
 
 
-class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
+class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
     """Choose a port, scan it, confirm what was found."""
 
     VERSION = 1
@@ -87,9 +89,11 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Choose another port or speed for the same battery."""
         self._abort_if_entry_removed()
+        entry = self._get_reconfigure_entry()
+        if on_can(entry.data):
+            return await self.async_step_reconfigure_can(user_input)
         if user_input is not None and (begun := await self._async_begin(user_input)) is not None:
             return begun
-        entry = self._get_reconfigure_entry()
         speeds = sorted({speed for protocol in POLLED.values() for speed in protocol.speeds})
         fields = {
             vol.Required(CONF_DEVICE): SerialPortSelector(),
@@ -97,31 +101,6 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
             vol.Required(CONF_SHARED, default=observes(entry.data, entry.options)): BooleanSelector(),
         }
         return self._show_port_form("reconfigure", fields, self._asked or {CONF_DEVICE: entry.data[CONF_DEVICE]})
-
-    def _show_port_form(
-        self, step_id: str, fields: Mapping[Any, Any], suggested: Mapping[str, Any]
-    ) -> ConfigFlowResult:
-        failure = self._failure
-        return self.async_show_form(
-            step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), suggested),
-            errors={"base": failure.error} if failure else {},
-            description_placeholders={
-                **_EXAMPLES,
-                **(failure.placeholders if failure else {}),
-                "advice": failure.advice if failure else "",
-                "capture": self._offer(failure.capture) if failure else "",
-            },
-        )
-
-    def _offer(self, capture: str | None) -> str:
-        """A link to what was heard."""
-        if not capture or self._removed:
-            return ""
-        url = capture_view.async_offer(self.hass, self.flow_id, capture)
-        # a plain link would be taken for a page of the frontend, one that opens a new tab is not
-        link = f'<a href="{url}" target="_blank">{self._words.text("advice", "capture_file")}</a>'
-        return self._words.text("advice", "capture", file=link)
 
     # --- confirming --------------------------------------------------------------------------------------------------
 
@@ -132,7 +111,9 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
         if self._failure is not None:
             self._scan_task = None
             self._resume_entry()
-            return await (self.async_step_reconfigure() if reconfiguring else self.async_step_serial())
+            if reconfiguring:
+                return await self.async_step_reconfigure()
+            return await (self.async_step_can() if self._on_can else self.async_step_serial())
         if reconfiguring:
             return await self._async_finish_reconfigure()
         await self.async_set_unique_id(unique_id(self._data))
@@ -154,6 +135,8 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
     def _confirmation(self) -> str:
         """Which of the confirmations fits what was heard: the most important thing to know decides."""
         assert self._report is not None
+        if self._on_can:
+            return "confirm_can"
         if self._data.get(CONF_OBSERVE):
             return "confirm_observe" if heard(self._report) else "confirm_observe_unheard"
         if self._entries_with_same_battery():
@@ -174,6 +157,7 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
             step_id=step_id,
             data_schema=self._confirmation_schema(),
             description_placeholders={
+                **self._bus_words(report),
                 **more,
                 "device": self._device,
                 "protocol": self._words.protocol(report.protocol),
@@ -252,6 +236,10 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
         """A bank that speaks for all of its packs."""
         return await self._async_confirm("confirm_bank", user_input)
 
+    async def async_step_confirm_can(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """A battery was heard on a CAN bus."""
+        return await self._async_confirm("confirm_can", user_input)
+
     async def async_step_confirm_unsure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Something answered, on thin evidence."""
         return await self._async_confirm("confirm_unsure", user_input)
@@ -287,7 +275,7 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
 
     def _decided(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """What can be changed in the options; who agrees to listen has nothing left to repair."""
-        options: dict[str, Any] = {}
+        options = self._bus_options()
         if CONF_PACK_COUNT in user_input:
             options[CONF_PACK_COUNT] = int(user_input[CONF_PACK_COUNT])
         if self._data.get(CONF_OBSERVE):
@@ -346,7 +334,7 @@ class LfpBatteryConfigFlow(ScanFlow, domain=DOMAIN):
         data = merged(entry.data, self._data)
         # what was heard on the new line decides anew whether it may be asked
         data[CONF_OBSERVE] = self._data.get(CONF_OBSERVE, False)
-        options = {key: value for key, value in entry.options.items() if key != CONF_OBSERVE}
+        options = {key: value for key, value in entry.options.items() if key not in _DECIDED_ANEW}
         options |= {key: value for key, value in user_input.items() if key == CONF_MODEL}
         return self.async_update_reload_and_abort(
             entry, unique_id=unique_id(data), data=data, options=options | self._decided(user_input)

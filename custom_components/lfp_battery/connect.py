@@ -1,7 +1,7 @@
 """The one place that turns a config entry into a client, and that knows Home Assistant's serial ports.
 
-Which line is opened and which clock drives it is decided here and nowhere else: `clock` and `open_line` are what a
-test replaces to put a simulated bank at the other end.
+Which line or bus is opened and which clock drives it is decided here and nowhere else: `clock`, `open_line` and
+`open_bus` are what a test replaces to put a simulated bank at the other end.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -17,20 +17,25 @@ from homeassistant.core import HomeAssistant, callback
 
 from .bms import discovery
 from .bms.clients.base import BatteryClient, ClientListener
+from .bms.clients.broadcast import BroadcastClient
 from .bms.clients.listening import ListeningClient
 from .bms.clients.polled import PolledClient
 from .bms.clock import Clock, SystemClock
 from .bms.discovery import Progress, ScanReport
 from .bms.protocols import POLLED
-from .bms.transports import ByteTransport
+from .bms.protocols.can import CAN
+from .bms.transports import ByteTransport, CanTransport, can
+from .bms.transports.can_address import CanAddress, Interface, parse_can_address
 from .bms.transports.serial import SerialTransport, check_url
-from .const import CONF_ADDRESSES, CONF_BAUDRATE
+from .const import CONF_ADDRESSES, CONF_BAUDRATE, DEFAULT_BUS_INTERVAL
 from .settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
 
 # Names that udev makes up from what the adapter says of itself.
 _ADAPTER_NAMES = "/dev/serial/"
+# Of the kinds of buses, those that sit on a serial port.
+_ON_SERIAL_PORTS = frozenset({Interface.SLCAN, Interface.SEEEDSTUDIO})
 _NAMELESS = "serial port"  # such a name that leads nowhere
 
 
@@ -53,13 +58,34 @@ def open_line(hass: HomeAssistant, url: str) -> Callable[[int], ByteTransport]:
     return lambda baudrate: SerialTransport(url, baudrate, clock=clock(hass))
 
 
+def open_bus(hass: HomeAssistant, address: CanAddress, *, acknowledge: bool) -> Callable[[int | None], CanTransport]:
+    """What makes a closed transport to a bus, for a bit rate or None where that is not ours to set.
+
+    It listens only, unless it is to `acknowledge` what it hears.
+    """
+    return lambda bitrate: can.open_bus(address, bitrate=bitrate, listen_only=not acknowledge, clock=clock(hass))
+
+
 @callback
 def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListener) -> BatteryClient:
     """Make the client of an entry, at the port where its adapter is now; nothing is opened yet.
 
-    One that only listens where the entry does, else one that asks.
+    On CAN one that takes what is broadcast; else one that only listens where the entry does, else one that asks.
+
+    Raises:
+        LinkError: on CAN, the address is none.
     """
     settings = Settings.of(entry.data, entry.options)
+    if (family := CAN.get(entry.data[CONF_PROTOCOL])) is not None:
+        address = parse_can_address(_follow_adapter(hass, entry))
+        return BroadcastClient(
+            open_bus(hass, address, acknowledge=settings.acknowledge)(entry.data[CONF_BAUDRATE]),
+            family,
+            clock=clock(hass),
+            listener=listener,
+            interval=settings.interval or DEFAULT_BUS_INTERVAL,
+            limits=settings.limits,
+        )
     lines = open_line(hass, _follow_adapter(hass, entry))
     line = lines(entry.data[CONF_BAUDRATE])
     protocol = POLLED[entry.data[CONF_PROTOCOL]].configured(packs=settings.packs, capacity=settings.capacity)
@@ -84,8 +110,10 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
 def _follow_adapter(hass: HomeAssistant, entry: ConfigEntry) -> str:
     """The entry's port; when its adapter was plugged in elsewhere, the entry is changed to follow it."""
     device: str = entry.data[CONF_DEVICE]
-    if (moved := usb.async_find_moved_serial_port(hass, device)) is None:
+    port = serial_port_of(device)
+    if port is None or (found := usb.async_find_moved_serial_port(hass, port)) is None:
         return device
+    moved = device.removesuffix(port) + found
     _LOGGER.info("%s: the adapter was plugged in elsewhere and is followed", entry.title)
     _LOGGER.debug("%s: from %s to %s", entry.title, device, moved)
     hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_DEVICE: moved})
@@ -123,6 +151,46 @@ async def async_scan(
     )
 
 
+async def async_listen_bus(
+    hass: HomeAssistant,
+    address: CanAddress,
+    on_progress: Callable[[Progress], None],
+    *,
+    rates: Sequence[int | None],
+    acknowledge: bool,
+    known: str | None = None,
+) -> ScanReport:
+    """Find out what is broadcast on a bus, by listening; `rates` in bit/s are tried in turn.
+
+    `known` is the family that was there the last time.
+
+    Raises:
+        LinkError: the bus cannot be opened, or went away.
+    """
+    return await discovery.listen(
+        open_bus(hass, address, acknowledge=acknowledge),
+        clock=clock(hass),
+        rates=rates,
+        known=known,
+        on_progress=on_progress,
+    )
+
+
+def bus_of(device: str) -> CanAddress | None:
+    """The bus that an entry's device means; None for a serial line."""
+    interface, colon, channel = device.partition(":")
+    if not colon or interface not in Interface:
+        return None
+    return CanAddress(interface=Interface(interface), channel=channel)
+
+
+def serial_port_of(device: str) -> str | None:
+    """The serial port that is opened for an entry's device; None for a bus that needs none."""
+    if (bus := bus_of(device)) is None:
+        return device
+    return bus.channel if bus.interface in _ON_SERIAL_PORTS else None
+
+
 async def async_check_address(hass: HomeAssistant, url: str) -> None:
     """Refuse a path or URL that must not or cannot be opened, without touching it.
 
@@ -144,7 +212,13 @@ async def async_stable_path(hass: HomeAssistant, device: str) -> str:
 
 
 def _port_key(device: str) -> str:
-    """One spelling of a port, for comparing only; resolves links on disk."""
+    """One spelling of a port or bus, for comparing only; resolves links on disk.
+
+    One key for whatever opens the same serial port, as a line or for a bus.
+    """
+    if (port := serial_port_of(device)) is None:
+        return device.lower() if "/" in device else device  # names of interfaces have small and capital letters
+    device = port
     if "://" not in device:
         return str(Path(device).resolve())
     parts = urlsplit(device)
@@ -167,6 +241,8 @@ async def async_entry_at(hass: HomeAssistant, device: str, entries: Sequence[Con
 
 async def async_holder(hass: HomeAssistant, device: str, *, but: str | None = None) -> Holder | None:
     """Who is set up to use a port, those that may have it open first; `but` is an entry that does not count."""
+    if serial_port_of(device) is None:
+        return None  # any number may listen on a bus
     consumers = await usb.async_get_serial_port_consumers(hass, await _async_ports(hass))
     names = list(consumers)
     same = await hass.async_add_executor_job(_same_ports, device, names)
@@ -182,6 +258,10 @@ async def async_holder(hass: HomeAssistant, device: str, *, but: str | None = No
 
 def _short_name(device: str) -> str:
     """A port in a word; never a name below /dev/serial, which holds the adapter's serial number. Resolves links."""
+    if (port := serial_port_of(device)) is None:
+        kind, _, channel = device.partition(":")
+        return f"{kind} {channel}" if channel.isdecimal() else channel  # a number alone says nothing
+    device = port
     if "://" in device:
         parts = urlsplit(device)
         return parts.netloc.rpartition("@")[2] or parts.scheme

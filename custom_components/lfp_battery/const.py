@@ -24,10 +24,13 @@ CONF_INTERVAL: Final = "interval"  # s; absent: as fast as the line allows
 CONF_INVERT_CURRENT: Final = "invert_current"
 CONF_SOC_FLOOR: Final = "soc_floor"  # %
 CONF_LOW_BATTERY: Final = "low_battery"  # %; absent: what the manual of the model says
+CONF_ACKNOWLEDGE: Final = "acknowledge"  # the battery is alone with the adapter on CAN: frames must be acknowledged
 CONF_PACK_COUNT: Final = "pack_count"  # where an answer cannot be read without it; absent: not known
 
 MIN_INTERVAL: Final = 10  # s
+MIN_BUS_INTERVAL: Final = 1  # s, on CAN
 MAX_INTERVAL: Final = 300  # s
+DEFAULT_BUS_INTERVAL: Final = 5  # s, on CAN
 DEFAULT_SOC_FLOOR: Final = 10  # %
 DEFAULT_LOW_BATTERY: Final = 10  # %
 MAX_PACKS: Final = 64

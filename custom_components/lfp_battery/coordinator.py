@@ -8,17 +8,19 @@ from dataclasses import replace
 from typing import Any, TypedDict, override
 
 from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_DEVICE
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
+from . import bus_texts
 from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
 from .bms.energy import EnergyMeter
 from .bms.errors import LinkError
 from .bms.model import BankState, BatteryState, Identity, PackState, PollReport
-from .const import DOMAIN, LOGGER
+from .const import CONF_BAUDRATE, DOMAIN, LOGGER
 from .estimate import Smoothed
 from .identity import Record
 from .settings import Settings
@@ -46,8 +48,13 @@ def link_problem(entry: ConfigEntry[Any], err: LinkError) -> Problem:
     return {
         "translation_domain": DOMAIN,
         "translation_key": f"link_{err.problem}",
-        "translation_placeholders": {"link": entry.title},
+        "translation_placeholders": {"link": entry.title, "command": _command(entry)},
     }
+
+
+def _command(entry: ConfigEntry[Any]) -> str:
+    """What brings the interface up, should it be one that is brought up."""
+    return bus_texts.command(bus_texts.address_of(entry.data[CONF_DEVICE]), bitrate=entry.data[CONF_BAUDRATE])
 
 
 class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[StateT]]):

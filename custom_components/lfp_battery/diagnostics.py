@@ -10,11 +10,15 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_DEVICE
 from homeassistant.core import HomeAssistant
 
+from . import connect
+from .bms.transports.can_address import CanAddress, Interface
 from .const import CONF_OBSERVE
 from .coordinator import LfpUnit
 from .link import LfpConfigEntry
 from .settings import observes
 
+# Buses that come over a network.
+_WITH_HOST = frozenset({Interface.SOCKETCAND, Interface.UDP_MULTICAST})
 _SECRET = {"serial", "identifier", "serial_number", "unique_id", "title"}
 
 
@@ -40,10 +44,18 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConf
 
 
 def _port(device: str) -> str:
-    """What kind of port it is: its host or its adapter's serial number is nobody's business."""
+    """What kind of port or bus it is: its host or its adapter's serial number is nobody's business."""
+    if (bus := connect.bus_of(device)) is not None:
+        return f"{bus.interface}:{_channel(bus)}"
     if "://" in device:
         return f"{urlsplit(device).scheme}://{REDACTED}"
     return f"/dev/serial/by-id/{REDACTED}" if "/by-id/" in device else device
+
+
+def _channel(bus: CanAddress) -> str:
+    if connect.serial_port_of(str(bus)) is not None:
+        return _port(bus.channel)
+    return REDACTED if bus.interface in _WITH_HOST else bus.channel
 
 
 def _unit(unit: LfpUnit) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
 from .bms.catalog import FAMILIES, Family, Medium, Model, find_family, find_model
 from .bms.discovery import Outcome, ScanReport
 from .bms.model import BatteryState, Identity
-from .bms.protocols import POLLED
-from .bms.protocols.base import Scope
+from .bms.protocols import POLLED, PROTOCOLS
+from .bms.protocols.can import CAN
+from .bms.protocols.can.base import BANK
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_FAMILY, CONF_PACKS
 from .identity import Record, could_be_serial, records_of
 
@@ -25,17 +26,33 @@ _FEW_ANSWERS = 3
 _MUCH_DAMAGE = 0.1
 
 _SERIAL_MEDIA = frozenset({Medium.RS485, Medium.RS232})
+_CAN_MEDIA = frozenset({Medium.CAN})
+
+
+def on_can(data: Mapping[str, Any]) -> bool:
+    """Whether an entry with these data listens on a CAN bus."""
+    return data[CONF_PROTOCOL] in CAN
+
+
+def _bank_address(report: ScanReport) -> int | None:
+    return BANK if report.protocol in CAN else report.bank_address
 
 
 def heard(report: ScanReport) -> list[tuple[int, BatteryState, Identity]]:
     """Every pack that answered; instead of them the bank, where it speaks for all of its packs."""
-    if not report.packs and report.bank is not None and report.bank_address is not None:
-        return [(report.bank_address, report.bank, report.bank_identity or Identity())]
+    address = _bank_address(report)
+    if not report.packs and report.bank is not None and address is not None:
+        return [(address, report.bank, report.bank_identity or Identity())]
     return [(pack.address, pack.state, pack.identity) for pack in report.packs]
 
 
 def is_doubtful(report: ScanReport) -> bool:
-    """Whether the evidence is thin; where somebody else asks, answers to us are none."""
+    """Whether the evidence is thin; where somebody else asks, answers to us are none.
+
+    On CAN nobody is asked, and every frame has a check of its own.
+    """
+    if report.protocol in CAN:
+        return False
     few = report.answers < _FEW_ANSWERS and report.outcome is not Outcome.OTHER_MASTER
     return few or report.damaged > _MUCH_DAMAGE * report.answers
 
@@ -52,7 +69,13 @@ def _figure(value: float | None, unit: str) -> str:
 
 def _pack_number(report: ScanReport, address: int) -> str:
     """What an owner calls the pack at this address."""
-    return POLLED[report.protocol].pack_number(address) if report.protocol and report.packs else ABSENT
+    return PROTOCOLS[report.protocol].pack_number(address) if report.protocol and report.packs else ABSENT
+
+
+def _place(report: ScanReport, address: int) -> str:
+    """Number and address of a pack; on CAN nothing is addressed."""
+    number = _pack_number(report, address)
+    return number if report.protocol in CAN else f"{number} ({address})"
 
 
 def rows(report: ScanReport) -> str:
@@ -61,7 +84,7 @@ def rows(report: ScanReport) -> str:
     for address, state, identity in heard(report):
         cells = identity.cells or len(state.cell_voltages or ())
         figures = (
-            f"{_pack_number(report, address)} ({address})",
+            _place(report, address),
             plain(" ".join(filter(None, (identity.manufacturer, identity.model)))),
             plain(identity.serial),
             str(cells) if cells else ABSENT,
@@ -108,17 +131,26 @@ def entry_data(report: ScanReport, taken: Collection[str]) -> dict[str, Any]:
         CONF_PACKS: records if report.packs else {},
     }
     if found and not report.packs:
-        data[CONF_BANK] = records[str(report.bank_address)]
-    if (
-        not found and report.protocol is not None
-    ):  # overheard only: should it ever be asked, a bank begins with a master
-        data[CONF_ADDRESSES] = [POLLED[report.protocol].address_groups[0][0]]
+        data[CONF_BANK] = records[str(_bank_address(report))]
+    if on_can(data):
+        _add_bus(data, report, taken)
+    elif not found and report.protocol is not None:
+        # overheard only: should it ever be asked, a bank begins with a master
+        data[CONF_ADDRESSES] = [PROTOCOLS[report.protocol].address_groups[0][0]]
     return data
+
+
+def _add_bus(data: dict[str, Any], report: ScanReport, taken: Collection[str]) -> None:
+    """On CAN a bank that sends frames of its packs speaks for itself as well."""
+    if not report.packs:
+        data[CONF_ADDRESSES] = [BANK]
+    elif report.bank is not None:
+        data[CONF_BANK] = records_of([(BANK, report.bank, report.bank_identity or Identity())], taken)[str(BANK)]
 
 
 def speaks_for_packs(data: Mapping[str, Any]) -> bool:
     """Whether all that is read is the bank, at the one address that an entry then has."""
-    return all(poll.scope is Scope.BANK for poll in POLLED[data[CONF_PROTOCOL]].polls)
+    return PROTOCOLS[data[CONF_PROTOCOL]].speaks_for_bank
 
 
 def unique_id(data: Mapping[str, Any]) -> str | None:
@@ -129,10 +161,11 @@ def unique_id(data: Mapping[str, Any]) -> str | None:
 def models_for(data: Mapping[str, Any]) -> dict[str, str]:
     """Products of the catalog that what was found could be, name -> label."""
     cells = {record.cells for record in records_in(data)} - {None}
+    media = _CAN_MEDIA if on_can(data) else _SERIAL_MEDIA
     return {
         model.name: " ".join(filter(None, (family.manufacturer, model.name)))
         for family in FAMILIES
-        if any(port.medium in _SERIAL_MEDIA and not port.link for port in family.ports)
+        if any(port.medium in media and not port.link for port in family.ports)
         for model in family.models
         if not cells or model.cells in cells
     }
@@ -156,7 +189,8 @@ def family_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> Family | N
 
 def counts_packs(protocol: str) -> bool:
     """Whether this protocol cannot be read without knowing how many packs there are: a capacity that wraps."""
-    return POLLED[protocol].configured(packs=2, capacity=100.0) is not POLLED[protocol]
+    polled = POLLED.get(protocol)
+    return polled is not None and polled.configured(packs=2, capacity=100.0) is not polled
 
 
 def reported_model(data: Mapping[str, Any]) -> Model | None:

@@ -13,8 +13,8 @@ from homeassistant.helpers.translation import async_get_translations
 from .bms.catalog import Choice, Family, Medium
 from .bms.discovery import Outcome, ScanReport
 from .bms.errors import LinkProblem
-from .bms.protocols import POLLED
-from .bms.protocols.base import PolledProtocol, Scope
+from .bms.protocols import PROTOCOLS
+from .bms.protocols.base import BatteryProtocol, PolledProtocol, Scope
 from .const import DOMAIN
 from .findings import ABSENT, unidentified
 
@@ -136,19 +136,21 @@ def notes(report: ScanReport, data: Mapping[str, Any], words: Words) -> str:
     """What the table of packs does not say by itself."""
     unread, unfit = unidentified(report, data)
     reason = "serial_unheard" if report.outcome is Outcome.OTHER_MASTER else "serial_unread"
-    if report.protocol is not None and not _can_be_asked(report, POLLED[report.protocol]):
+    if report.protocol is not None and not _tells_serial(report, PROTOCOLS[report.protocol]):
         reason = "serial_untold"
     modules = report.bank.modules if report.bank is not None else None
     found = {reason: unread, "serial_unfit": unfit, "modules": modules}
     texts = [words.text("note", note, packs=packs) for note, packs in found.items() if packs]
-    if report.protocol is not None and not any(poll.private for poll in POLLED[report.protocol].polls):
+    if report.protocol is not None and not PROTOCOLS[report.protocol].tells_serials:
         texts.append(words.text("note", "serial_never"))
     if report.experimental:
         texts.append(words.text("note", "experimental"))
     return "\n\n".join(texts)
 
 
-def _can_be_asked(report: ScanReport, protocol: PolledProtocol) -> bool:
-    """Whether any pack that told no serial number has a question for it; with some protocols only the first has."""
+def _tells_serial(report: ScanReport, protocol: BatteryProtocol) -> bool:
+    """Whether any pack that told no serial number can; with some protocols that are asked only the first can."""
+    if not isinstance(protocol, PolledProtocol):
+        return protocol.tells_serials
     unread = [pack.address for pack in report.packs if pack.identity.serial is None]
     return any(poll.private for address in unread for poll in protocol.polls_of(Scope.PACK, address))

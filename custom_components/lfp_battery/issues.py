@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_PROTOCOL
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
 
+from . import bus_texts
 from .bms.catalog import Addressing, Dip, Family
 from .bms.model import BatteryState, LinkCounters, PollReport
-from .bms.protocols.base import PolledProtocol
-from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN, LOGGER
+from .bms.protocols.base import BatteryProtocol
+from .const import CONF_ACKNOWLEDGE, CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN, LOGGER
 from .findings import family_of
 from .flow_texts import Words
 
@@ -34,6 +35,14 @@ _TWINS: Mapping[Addressing, str] = {
     Addressing.APP: "duplicate_address_app",
     Addressing.CASCADE: "duplicate_address_cascade",
     Addressing.NONE: "duplicate_address_cascade",
+}
+
+
+# Whether the adapter could acknowledge decides here.
+_UNACKNOWLEDGED: Mapping[str, str] = {
+    "acknowledge_option": "unacknowledged_option",
+    "acknowledge_outside": "unacknowledged_outside",
+    "acknowledge_wiring": "unacknowledged_wiring",
 }
 
 
@@ -56,7 +65,7 @@ def _heard(counters: LinkCounters) -> int:
 class LineIssues:
     """What is to be repaired on the line of one entry."""
 
-    def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], protocol: PolledProtocol) -> None:
+    def __init__(self, hass: HomeAssistant, entry: ConfigEntry[Any], protocol: BatteryProtocol) -> None:
         """Nothing is raised or withdrawn yet."""
         self._hass = hass
         self._entry = entry
@@ -69,7 +78,8 @@ class LineIssues:
     async def async_start(self) -> None:
         """Show what is known, and drop what was said of addresses: what is still so is found anew."""
         self._words = await Words.async_load(self._hass)
-        prefixes = (_duplicate(self._entry.entry_id, ""), _garbled(self._entry.entry_id))
+        entry_id = self._entry.entry_id
+        prefixes = (_duplicate(entry_id, ""), _garbled(entry_id), _unacknowledged(entry_id))
         for domain, issue_id in list(ir.async_get(self._hass).issues):
             if domain == DOMAIN and issue_id.startswith(prefixes):
                 ir.async_delete_issue(self._hass, DOMAIN, issue_id)
@@ -99,6 +109,29 @@ class LineIssues:
             severity=ir.IssueSeverity.WARNING,
             translation_key="other_master" if asked_in == entry.data[CONF_PROTOCOL] else "other_master_foreign",
             translation_placeholders={"title": entry.title},
+        )
+
+    # --- nobody acknowledges -----------------------------------------------------------------------------------------
+
+    @callback
+    def unacknowledged(self, active: bool) -> None:
+        """Have the person told that a CAN bus carries one frame only, and what helps with this adapter."""
+        entry, issue_id = self._entry, _unacknowledged(self._entry.entry_id)
+        if not active:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        LOGGER.warning("%s: nobody acknowledges what the battery sends", entry.title)
+        address = bus_texts.address_of(entry.data[CONF_DEVICE])
+        acknowledge = bool(entry.options.get(CONF_ACKNOWLEDGE))
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            config_entry_id=entry.entry_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=_UNACKNOWLEDGED[bus_texts.acknowledge_advice(address, acknowledge=acknowledge)],
+            translation_placeholders={"title": entry.title, "command": bus_texts.acknowledge_command(address)},
         )
 
     # --- damage ------------------------------------------------------------------------------------------------------
@@ -193,6 +226,10 @@ def _duplicate(entry_id: str, address: int | str) -> str:
 
 def _garbled(entry_id: str) -> str:
     return f"garbled_{entry_id}"
+
+
+def _unacknowledged(entry_id: str) -> str:
+    return f"unacknowledged_{entry_id}"
 
 
 def _how_to_set(family: Family | None) -> str:

@@ -19,10 +19,10 @@ from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock, Handle
 from .bms.errors import LinkError, LinkProblem
 from .bms.model import BankState, CycleReport, PackState, PollReport
-from .bms.protocols import POLLED
+from .bms.protocols import PROTOCOLS
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_OTHER_PROTOCOL, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
-from .findings import identifiers, speaks_for_packs, unique_id
+from .findings import identifiers, on_can, speaks_for_packs, unique_id
 from .identity import Record, could_be_serial, new_place, trusted_serial
 from .issues import LineIssues
 from .settings import Settings
@@ -60,7 +60,7 @@ class LfpLink:
         self._entry = entry
         self._clock = clock
         self._settings = Settings.of(entry.data, entry.options)
-        self._protocol = POLLED[entry.data[CONF_PROTOCOL]]
+        self._protocol = PROTOCOLS[entry.data[CONF_PROTOCOL]]
         self._conditions = frozenset(str(c) for c in self._protocol.conditions)
         self._builders: list[UnitBuilder] = []
         self._error: LinkError | None = None  # why the link is down; None before it was first opened, too
@@ -86,7 +86,7 @@ class LfpLink:
     @property
     def _asks(self) -> bool:
         """Whether the client may go on by itself; to listen costs the line nothing, so nobody can have it disabled."""
-        return self._settings.observe or not self._entry.pref_disable_polling
+        return self._settings.observe or on_can(self._entry.data) or not self._entry.pref_disable_polling
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -289,6 +289,7 @@ class LfpLink:
     @callback
     def unacknowledged(self, active: bool) -> None:
         """See `ClientListener`."""
+        self._issues.unacknowledged(active)
 
     def _log_presence(self, unit: LfpUnit, online: bool) -> None:
         """Say once that a unit went or came; not for a link's loss and return, which has its own line."""
@@ -336,7 +337,7 @@ class LfpLink:
 
     def _waited_for_identity(self, address: int) -> bool:
         """Whether a pack that does not say who it is was given time to; from then on its address identifies it."""
-        if not any(poll.private for poll in self._protocol.polls):
+        if not self._protocol.tells_serials:
             return True
         self._nameless[address] = self._nameless.get(address, 0) + 1
         return self._nameless[address] >= _READINGS_FOR_IDENTITY

@@ -11,7 +11,7 @@ from typing import Any
 
 from homeassistant.const import CONF_PROTOCOL
 
-from .bms.protocols import POLLED
+from .bms.protocols import PROTOCOLS
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_OTHER_PROTOCOL, CONF_PACKS
 from .findings import records_in, serials, speaks_for_packs
 from .identity import Record, could_be_serial, new_place
@@ -37,7 +37,8 @@ def changes_protocol(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool
 def share_a_serial(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether both give the same serial number, as far as the protocol with less room for it can tell."""
     room = min(
-        (room for data in (one, other) if (room := POLLED[data[CONF_PROTOCOL]].serial_room) is not None), default=None
+        (room for data in (one, other) if (room := PROTOCOLS[data[CONF_PROTOCOL]].serial_room) is not None),
+        default=None,
     )
     ours, theirs = ({serial[:room] for serial in serials(records_in(data))} for data in (one, other))
     return any(could_be_serial(serial) for serial in ours & theirs)
@@ -83,7 +84,7 @@ def merged(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]
 def left_behind(known: Mapping[str, Any], data: Mapping[str, Any]) -> str:
     """Numbers of known packs that have no successor in the new data, in words."""
     kept = {record.identity("", address) for address, record in _packs_of(data)}
-    protocol = POLLED[known[CONF_PROTOCOL]]
+    protocol = PROTOCOLS[known[CONF_PROTOCOL]]
     gone = [address for address, record in _packs_of(known) if record.identity("", address) not in kept]
     return ", ".join(protocol.pack_number(address) for address in gone)
 
@@ -118,10 +119,10 @@ def _carried(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, An
     Each goes where its serial number is. As long as those kept the numbers that an owner counts, so do the others, but
     not to a pack that gives another serial number.
     """
-    new_protocol = POLLED[found[CONF_PROTOCOL]]
+    new_protocol = PROTOCOLS[found[CONF_PROTOCOL]]
     new, old = dict(_packs_of(found)), dict(_packs_of(known))
     names = _trusted(new)
-    numbers = {address: POLLED[known[CONF_PROTOCOL]].pack_number(address) for address in old}
+    numbers = {address: PROTOCOLS[known[CONF_PROTOCOL]].pack_number(address) for address in old}
     homes = {
         old_place: new_place
         for old_place, record in old.items()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from homeassistant.config_entries import ConfigFlowResult, OptionsFlowWithReload
-from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
+from homeassistant.const import CONF_DEVICE, CONF_MODEL, CONF_PROTOCOL
 from homeassistant.helpers.selector import (
     BooleanSelector,
     NumberSelector,
@@ -17,7 +17,9 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
+from . import bus_texts
 from .const import (
+    CONF_ACKNOWLEDGE,
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
@@ -28,10 +30,11 @@ from .const import (
     DEFAULT_SOC_FLOOR,
     MAX_INTERVAL,
     MAX_PACKS,
+    MIN_BUS_INTERVAL,
     MIN_INTERVAL,
     NO_MODEL,
 )
-from .findings import chosen_model, counts_packs, models_for
+from .findings import chosen_model, counts_packs, models_for, on_can
 from .settings import observes
 
 
@@ -41,12 +44,14 @@ def _percent(least: int, most: int) -> NumberSelector:
     )
 
 
+def _interval(least: int) -> dict[Any, Any]:
+    config = NumberSelectorConfig(
+        min=least, max=MAX_INTERVAL, step=1, unit_of_measurement="s", mode=NumberSelectorMode.BOX
+    )
+    return {vol.Optional(CONF_INTERVAL): NumberSelector(config)}
+
+
 _OPTIONS = {
-    vol.Optional(CONF_INTERVAL): NumberSelector(
-        NumberSelectorConfig(
-            min=MIN_INTERVAL, max=MAX_INTERVAL, step=1, unit_of_measurement="s", mode=NumberSelectorMode.BOX
-        )
-    ),
     vol.Optional(CONF_LOW_BATTERY): _percent(1, 90),
     vol.Required(CONF_SOC_FLOOR, default=DEFAULT_SOC_FLOOR): _percent(0, 90),
     vol.Required(CONF_INVERT_CURRENT, default=False): BooleanSelector(),
@@ -66,16 +71,23 @@ def pack_count_selector() -> NumberSelector:
     return NumberSelector(NumberSelectorConfig(min=1, max=MAX_PACKS, step=1, mode=NumberSelectorMode.BOX))
 
 
+def _whole(user_input: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent, with whole numbers."""
+    return {key: int(value) if isinstance(value, float) else value for key, value in user_input.items()}
+
+
 class LfpBatteryOptionsFlow(OptionsFlowWithReload):
     """Shown as Settings of the entry."""
 
     _observed = False  # as shown: whether the entry only listens
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
-        """Show and take all options."""
+        """Show and take all options of a battery that is asked, or read along with."""
         entry = self.config_entry
+        if on_can(entry.data):
+            return await self.async_step_bus()
         if user_input is not None:
-            whole = {key: int(value) if isinstance(value, float) else value for key, value in user_input.items()}
+            whole = _whole(user_input)
             wished = whole.pop(CONF_OBSERVE)
             if wished == self._observed:  # nobody touched it: what decided so far goes on deciding
                 whole |= {key: value for key, value in entry.options.items() if key == CONF_OBSERVE}
@@ -85,11 +97,23 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
                 self._ask_again(whole)
             return self.async_create_entry(data=whole)
         self._observed = observes(entry.data, entry.options)
-        schema = vol.Schema({**self._model_field(), **self._pack_count_field(), **_OPTIONS, **self._observe_field()})
-        shown = {key: value for key, value in entry.options.items() if key != CONF_OBSERVE}
+        fields = {**self._model_field(), **self._pack_count_field(), **_interval(MIN_INTERVAL)}
+        return self._show("init", {**fields, **_OPTIONS, **self._observe_field()})
+
+    async def async_step_bus(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show and take all options of a battery on a CAN bus."""
+        if user_input is not None:
+            return self.async_create_entry(data=_whole(user_input))
+        fields = {**self._model_field(), **_interval(MIN_BUS_INTERVAL), **_OPTIONS}
+        if bus_texts.can_choose(bus_texts.address_of(self.config_entry.data[CONF_DEVICE])):
+            fields[vol.Required(CONF_ACKNOWLEDGE, default=False)] = BooleanSelector()
+        return self._show("bus", fields)
+
+    def _show(self, step_id: str, fields: Mapping[Any, Any]) -> ConfigFlowResult:
+        shown = {key: value for key, value in self.config_entry.options.items() if key != CONF_OBSERVE}
         return self.async_show_form(
-            step_id="init",
-            data_schema=self.add_suggested_values_to_schema(schema, shown),
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), shown),
             description_placeholders={"low_battery": str(DEFAULT_LOW_BATTERY)},
         )
 

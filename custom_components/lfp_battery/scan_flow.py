@@ -15,8 +15,9 @@ from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 from homeassistant.core import callback
 from homeassistant.data_entry_flow import AbortFlow, UnknownFlow
 from homeassistant.util.hass_dict import HassKey
+import voluptuous as vol
 
-from . import capture_view, connect
+from . import bus_texts, capture_view, connect
 from .bms.catalog import Family, find_family
 from .bms.discovery import Outcome, Progress, ScanReport, Stage
 from .bms.errors import LinkError, LinkProblem
@@ -45,6 +46,16 @@ _BUSY: HassKey[dict[str, ScanFlow]] = HassKey(f"{DOMAIN}_busy_ports")
 _RELEASE = 5.0  # s, for a scan that was cancelled to let go of its port
 # How the last battery on a port was found, by the port's stable name, for as long as Home Assistant runs.
 _LAST_FOUND: HassKey[dict[str, tuple[str, int]]] = HassKey(f"{DOMAIN}_last_found")
+
+
+# Shown in place of addresses that the texts must not hold themselves.
+_EXAMPLES = {
+    "path_example": "/dev/ttyUSB0",
+    "url_example": "socket://192.168.1.20:8899",
+    "bus_example": "socketcan:can0",
+    "gateway_example": "slcan:socket://192.168.1.20:8899",
+    "command": bus_texts.command(None),
+}
 
 
 class ScanFlow(ConfigFlow):
@@ -86,19 +97,42 @@ class ScanFlow(ConfigFlow):
         if self._scan_task is not None:
             await asyncio.wait((self._scan_task,), timeout=_RELEASE)
 
+    # --- the form ----------------------------------------------------------------------------------------------------
+
+    def _show_port_form(
+        self, step_id: str, fields: Mapping[Any, Any], suggested: Mapping[str, Any]
+    ) -> ConfigFlowResult:
+        failure = self._failure
+        return self.async_show_form(
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), suggested),
+            errors={"base": failure.error} if failure else {},
+            description_placeholders={
+                **_EXAMPLES,
+                **(failure.placeholders if failure else {}),
+                "advice": failure.advice if failure else "",
+                "capture": self._offer(failure.capture) if failure else "",
+            },
+        )
+
+    def _offer(self, capture: str | None) -> str:
+        """A link to what was heard."""
+        if not capture or self._removed:
+            return ""
+        url = capture_view.async_offer(self.hass, self.flow_id, capture)
+        # a plain link would be taken for a page of the frontend, one that opens a new tab is not
+        link = f'<a href="{url}" target="_blank">{self._words.text("advice", "capture_file")}</a>'
+        return self._words.text("advice", "capture", file=link)
+
     # --- before the scan ---------------------------------------------------------------------------------------------
 
     async def _async_begin(self, asked: dict[str, Any]) -> ConfigFlowResult | None:
         """Start a scan of the port that was asked for; None with `_failure` set when it cannot be."""
         self._asked = asked
         self._failure = None
-        typed = asked[CONF_DEVICE].strip()
-        try:
-            await connect.async_check_address(self.hass, typed)
-        except LinkError as err:
-            self._failed(PROBLEMS[err.problem])
+        await self._async_words()
+        if (device := await self._async_address(asked[CONF_DEVICE].strip())) is None:
             return None
-        device = await connect.async_stable_path(self.hass, typed)
         await self._async_abort_if_taken(device)
         self._device = device
         await self._async_replace_other(device)
@@ -111,8 +145,20 @@ class ScanFlow(ConfigFlow):
             self._failed("not_paused", title=self._get_reconfigure_entry().title)
             return None
         self._shown, self._fraction = _NOT_BEGUN, 0.0
-        self._words = await Words.async_load(self.hass)
         return await self.async_step_scan()
+
+    async def _async_words(self) -> Words:
+        self._words = await Words.async_load(self.hass)
+        return self._words
+
+    async def _async_address(self, typed: str) -> str | None:
+        """The stable name of what was typed; None with `_failure` set when it must not or cannot be opened."""
+        try:
+            await connect.async_check_address(self.hass, typed)
+        except LinkError as err:
+            self._refuse(err.problem)
+            return None
+        return await connect.async_stable_path(self.hass, typed)
 
     async def _async_holder(self, device: str) -> connect.Holder | None:
         return await connect.async_holder(self.hass, device, but=self.context.get("entry_id"))
@@ -128,7 +174,17 @@ class ScanFlow(ConfigFlow):
 
     def _failed(self, error: str, **placeholders: str) -> None:
         """Have the form shown again, with the port free for other flows."""
-        self._failure = Failure(error=error, placeholders=placeholders)
+        self._fail(Failure(error=error, placeholders=placeholders))
+
+    def _refuse(self, problem: LinkProblem) -> None:
+        self._fail(self._problem(problem))
+
+    def _problem(self, problem: LinkProblem) -> Failure:
+        """Why the port cannot be used."""
+        return Failure(error=PROBLEMS[problem])
+
+    def _fail(self, failed: Failure) -> None:
+        self._failure = failed
         self._release_port()
         self._device = None
 
@@ -149,10 +205,9 @@ class ScanFlow(ConfigFlow):
                 self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
             )
         progress = self._shown
-        action = "overhearing" if self._asked.get(CONF_SHARED) else _ACTIONS[progress.stage]
         return self.async_show_progress(
             step_id="scan",
-            progress_action=action,
+            progress_action=self._progress_action(),
             description_placeholders={
                 "device": self._device,
                 "protocol": self._words.protocol(progress.protocol),
@@ -162,25 +217,17 @@ class ScanFlow(ConfigFlow):
             progress_task=self._scan_task,
         )
 
+    def _progress_action(self) -> str:
+        """Which text stands beside the bar."""
+        return "overhearing" if self._asked.get(CONF_SHARED) else _ACTIONS[self._shown.stage]
+
     async def _async_scan(self, device: str) -> None:
         """Scan, and keep what was found or why nothing was.
 
         All is decided when this ends: several open dialogs may ask for the next step at the same moment.
         """
-        asked = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
-        speed = None if asked == SPEED_AUTO else int(asked)
-        known = self._known(device)
         try:
-            report = await connect.async_scan(
-                self.hass,
-                device,
-                self._progressed,
-                speeds=None if speed is None else (speed,),
-                known=None if known is None or speed not in {None, known[1]} else known,
-                addresses=self._known_addresses,
-                family=self._family.key if self._family else None,
-                listen_only=self._asked.get(CONF_SHARED, False),
-            )
+            report = await self._async_look(device)
         except LinkError as err:
             _LOGGER.debug("Scan of %s: %s", device, err)
             await self._async_judge_error(err.problem, device)
@@ -190,6 +237,22 @@ class ScanFlow(ConfigFlow):
         else:
             _LOGGER.debug("Scan of %s: %s", device, report)
             self._judge(report, device)
+
+    async def _async_look(self, device: str) -> ScanReport:
+        """Find out what is there; raises LinkError."""
+        asked = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
+        speed = None if asked == SPEED_AUTO else int(asked)
+        known = self._known(device)
+        return await connect.async_scan(
+            self.hass,
+            device,
+            self._progressed,
+            speeds=None if speed is None else (speed,),
+            known=None if known is None or speed not in {None, known[1]} else known,
+            addresses=self._known_addresses,
+            family=self._family.key if self._family else None,
+            listen_only=self._asked.get(CONF_SHARED, False),
+        )
 
     @property
     def _family(self) -> Family | None:
@@ -209,26 +272,31 @@ class ScanFlow(ConfigFlow):
         return self._get_reconfigure_entry().data[CONF_ADDRESSES] if self.source == SOURCE_RECONFIGURE else ()
 
     def _judge(self, report: ScanReport, device: str) -> None:
-        observable = report.outcome is Outcome.OTHER_MASTER and report.protocol in POLLED
-        if report.protocol is None or report.baudrate is None or not (report.outcome is Outcome.FOUND or observable):
-            listened = self._asked.get(CONF_SHARED, False)
-            self._failure = failure(report, self._words, family=self._family, listened=listened)
-            self._release_port()
-            self._device = None
+        if (failed := self._failure_of(report)) is not None:
+            self._fail(failed)
             return
         self._report = report
-        self.hass.data.setdefault(_LAST_FOUND, {})[device] = (report.protocol, report.baudrate)
+        if report.protocol is not None and report.baudrate is not None:
+            self.hass.data.setdefault(_LAST_FOUND, {})[device] = (report.protocol, report.baudrate)
         taken = {identifier for entry in self._other_entries() for identifier in identifiers(entry.data)}
         self._data = {CONF_DEVICE: device, **entry_data(report, taken)}
-        if observable:
+        if report.outcome is Outcome.OTHER_MASTER:
             self._data[CONF_OBSERVE] = True
+
+    def _failure_of(self, report: ScanReport) -> Failure | None:
+        """Why nothing can be set up with what was found; None: something can."""
+        observable = report.outcome is Outcome.OTHER_MASTER and report.protocol in POLLED
+        if report.protocol and report.baudrate and (report.outcome is Outcome.FOUND or observable):
+            return None
+        listened = self._asked.get(CONF_SHARED, False)
+        return failure(report, self._words, family=self._family, listened=listened)
 
     async def _async_judge_error(self, problem: LinkProblem, device: str) -> None:
         if problem is LinkProblem.BUSY and (holder := await self._async_holder(device)) is not None:
             self._failed("port_busy_known", owner=holder.title)
             return
         gone = problem in GONE and self._fraction > 0
-        self._failed(PROBLEMS[LinkProblem.LOST if gone else problem])
+        self._refuse(LinkProblem.LOST if gone else problem)
 
     @callback
     def _progressed(self, progress: Progress) -> None:

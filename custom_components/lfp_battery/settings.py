@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from .bms.physics import Limits
 from .const import (
+    CONF_ACKNOWLEDGE,
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
@@ -35,6 +36,7 @@ class Settings:
     rating: Rating
     limits: Limits | None  # what readings are held against
     observe: bool = False  # nothing is ever sent
+    acknowledge: bool = False  # on CAN
     packs: int | None = None  # in the bank, as the person counted them
     capacity: float | None = None  # Ah, of one pack by its manual
     manufacturer: str | None = None  # as chosen from the catalog
@@ -59,6 +61,7 @@ class Settings:
             else Rating(),
             limits=model.limits if model else None,
             observe=observes(data, options),
+            acknowledge=bool(options.get(CONF_ACKNOWLEDGE)),
             packs=options.get(CONF_PACK_COUNT),
             capacity=model.nominal_capacity if model else None,
             manufacturer=family.manufacturer if family else None,

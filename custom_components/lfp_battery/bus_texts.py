@@ -1,0 +1,135 @@
+"""What the dialogs and repairs say about a CAN bus: which failure it was, what helps, and what a set of frames tells.
+
+Pure but for the look-up of translations: knows the address and the report, neither the flow nor the bus.
+"""
+
+from collections.abc import Mapping
+import shlex
+
+from .bms.discovery import Outcome, ScanReport
+from .bms.errors import LinkError, LinkProblem
+from .bms.protocols.can import CAN
+from .bms.protocols.can.detection import Hint
+from .bms.transports.can_address import CanAddress, Interface, Silence, parse_can_address
+from .findings import ABSENT, plain
+from .flow_texts import PROBLEMS, Failure, Words
+
+# In place of the words for a serial port.
+_PROBLEMS: Mapping[LinkProblem, str] = {
+    **PROBLEMS,
+    LinkProblem.MISSING: "bus_missing",
+    LinkProblem.BAD_ADDRESS: "bad_bus",
+    LinkProblem.DOWN: "bus_down",
+    LinkProblem.DRIVER: "driver_missing",
+}
+
+_OUTCOMES: Mapping[Outcome, str] = {
+    Outcome.NOTHING: "bus_silent",
+    Outcome.NOISE: "wrong_rate",
+    Outcome.WRONG_RATE: "wrong_rate",
+    Outcome.UNACKNOWLEDGED: "unacknowledged",
+    Outcome.INVERTER_ONLY: "inverter_only",
+    Outcome.OTHER_PROTOCOL: "other_set",
+}
+
+_USUAL_BITRATE = 500_000  # can.md section 2
+
+
+def address_of(device: str) -> CanAddress | None:
+    """Where the bus of an entry is; None for what is no such address (any more)."""
+    try:
+        return parse_can_address(device)
+    except LinkError:
+        return None
+
+
+def command(address: CanAddress | None, *, bitrate: int | None = None, listen_only: bool = True) -> str:
+    """What brings a SocketCAN interface up, to be typed where Home Assistant runs."""
+    named = address is not None and address.interface is Interface.SOCKETCAN
+    name = shlex.quote(address.channel) if address is not None and named else "can0"
+    rate = bitrate or _USUAL_BITRATE
+    return f"sudo ip link set {name} up type can bitrate {rate} listen-only {'on' if listen_only else 'off'}"
+
+
+def problem(kind: LinkProblem, address: CanAddress | None, words: Words) -> Failure:
+    """In words, why a bus could not be listened to; without an address, why it is none."""
+    package = address.adapter.package if address is not None else None
+    return Failure(
+        error=_PROBLEMS[kind],
+        placeholders={"command": command(address), "package": package or "python-can"},
+        advice=words.text("advice", "socketcan") if kind is LinkProblem.DRIVER else "",
+    )
+
+
+def failure(report: ScanReport, address: CanAddress, words: Words, *, acknowledge: bool) -> Failure:
+    """In words, how listening ended that found nothing to be set up."""
+    error, advice = _OUTCOMES.get(report.outcome, "unknown_frames"), ""
+    if report.outcome is Outcome.UNACKNOWLEDGED:
+        advice = words.text(
+            "advice", acknowledge_advice(address, acknowledge=acknowledge), command=acknowledge_command(address)
+        )
+    elif report.outcome is Outcome.WRONG_RATE:
+        advice = words.text("advice", "rate_outside" if not address.adapter.sets_bitrate else "rate_other")
+    elif report.outcome is Outcome.OTHER_PROTOCOL and report.dialect == Hint.BETWEEN_PACKS:
+        error = "bus_between_packs"
+    elif report.outcome is Outcome.OTHER_PROTOCOL:
+        advice = words.find("hint", report.dialect or "") or words.text("hint", "out_of_scope")
+    return Failure(
+        error=error,
+        placeholders={"inverter": inverter(report, words), "command": command(address)},
+        advice=advice,
+        capture=report.capture,
+    )
+
+
+def acknowledge_advice(address: CanAddress | None, *, acknowledge: bool) -> str:
+    """What helps where no node acknowledges: the option, whoever brings the interface up, or only the wiring."""
+    adapter = None if address is None else address.adapter
+    if adapter is not None and adapter.silence is Silence.OUTSIDE:
+        return "acknowledge_outside"
+    if adapter is None or acknowledge or adapter.silence is Silence.NEVER:
+        return "acknowledge_wiring"
+    return "acknowledge_option"
+
+
+def acknowledge_command(address: CanAddress | None) -> str:
+    """What has a SocketCAN interface acknowledge."""
+    return command(address, listen_only=False)
+
+
+def can_choose(address: CanAddress | None) -> bool:
+    """Whether it is for us to say that the adapter acknowledges."""
+    return address is not None and address.adapter.sets_bitrate and address.adapter.silence is not Silence.NEVER
+
+
+def silence(address: CanAddress, words: Words, *, acknowledge: bool) -> str:
+    """Whether the adapter keeps off the bus."""
+    kind = address.adapter.silence
+    if acknowledge and can_choose(address):
+        return words.text("silence", "acknowledges")
+    return words.text("silence", kind.value, command=command(address))
+
+
+def rate(bitrate: int | None, words: Words) -> str:
+    """The bit rate, or that it is not ours to set."""
+    return words.text("rate", "outside") if bitrate is None else words.text("rate", "known", bitrate=bitrate)
+
+
+def inverter(report: ScanReport, words: Words) -> str:
+    """Whose frames were heard beside the battery's."""
+    if report.inverter is None:
+        return words.text("inverter", "none")
+    return words.find("inverter", report.inverter) or words.text("inverter", "generic")
+
+
+def tells(report: ScanReport, words: Words) -> str:
+    """What this set of frames can and cannot tell."""
+    return words.text("tells", report.protocol) if report.protocol in CAN and report.protocol else ABSENT
+
+
+def maker(report: ScanReport) -> str:
+    """Who made the battery, as it says itself."""
+    bank, identity = report.bank, report.bank_identity
+    named = (bank.manufacturer if bank else None) or (identity.manufacturer if identity else None)
+    model = identity.model if identity else None
+    return plain(" ".join(dict.fromkeys(filter(None, (named, model)))))

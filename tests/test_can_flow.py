@@ -1,0 +1,622 @@
+"""Setting up a battery on a CAN bus, on simulated buses: every way through the dialog and every way out."""
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any, override
+
+from homeassistant.components import usb
+from homeassistant.config_entries import SOURCE_IGNORE, SOURCE_RECONFIGURE, SOURCE_USB, ConfigEntryState
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers.service_info.usb import UsbServiceInfo
+import pytest
+from pytest_homeassistant_custom_component.common import MockConfigEntry
+
+from custom_components.lfp_battery import buses
+from custom_components.lfp_battery.bms.can_frame import EXTENDED, CanFrame
+from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.protocols.can import CAN
+from custom_components.lfp_battery.bms.transports.can_address import Interface, Silence, parse_can_address
+from custom_components.lfp_battery.const import (
+    CONF_ACKNOWLEDGE,
+    CONF_ADDRESSES,
+    CONF_BANK,
+    CONF_BAUDRATE,
+    CONF_PACKS,
+    DOMAIN,
+)
+from tests.flow_line import BUS, TEXTS, FlowLine, readable
+from tests.simulator.can.bus import SimBus
+from tests.simulator.can.families import SETS
+
+SOCKETCAN = "socketcan:can0"
+USB_CAN = "seeedstudio:/dev/ttyUSB3"
+
+
+@pytest.fixture
+async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
+    """Simulated buses in place of real ones; every entry is unloaded at the end."""
+    line = FlowLine(hass, monkeypatch)
+    yield line
+    await line.unload()
+
+
+def _suggested(result: Any, key: str) -> Any:
+    """What a field of a form is filled with."""
+    return next(name.description["suggested_value"] for name in result["data_schema"].schema if name == key)
+
+
+def _offered(result: Any) -> dict[str, str]:
+    """The adapters that the form lists, by address."""
+    return {option["value"]: option["label"] for option in result["data_schema"].schema[CONF_DEVICE].config["options"]}
+
+
+# --- the way through -------------------------------------------------------------------------------------------------
+
+
+async def test_a_battery_on_a_bus_is_heard_shown_and_kept(line: FlowLine) -> None:
+    """From the menu to the entry: the report names the set of frames, the maker, the inverter and what can be told."""
+    line.plug_bus(inverter="generic")
+    result = await line.listen()
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "confirm_can"
+    shown = result["description_placeholders"]
+    assert shown["protocol"] == "Pylon CAN"
+    assert shown["rate"] == "500000 bit/s"
+    assert "PYLON" in shown["maker"]
+    assert shown["inverter"] == "An inverter was heard beside it."
+    assert shown["tells"] == TEXTS["selector"]["tells"]["options"]["pylon"]
+    assert shown["silence"].startswith("The adapter only listens")
+    (row,) = shown["packs"].splitlines()
+    assert row.startswith("| – |")
+    assert " V |" in row
+
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    entry = result["result"]
+    assert entry.data[CONF_DEVICE] == BUS
+    assert entry.data[CONF_PROTOCOL] == "pylon"
+    assert entry.data[CONF_BAUDRATE] == 500_000
+    assert list(entry.data[CONF_ADDRESSES]) == [0]
+    assert entry.data[CONF_PACKS] == {}
+    assert "soc" in entry.data[CONF_BANK]["fields"]
+    assert CONF_ACKNOWLEDGE not in entry.options
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.title == "ttyCAN"
+
+
+@pytest.mark.parametrize("name", sorted({one.family: one.name for one in SETS.values()}.values()))
+async def test_every_family_is_set_up_by_its_name(line: FlowLine, name: str) -> None:
+    """Each set of frames is recognised, named in words, and said what it tells."""
+    habits = {"afore": "afore", "megarevo": "megarevo", "growatt": "growatt"}
+    family = SETS[name].family
+    line.plug_bus(sends=name, inverter=habits.get(family, "generic"))
+    result = await line.listen()
+    assert result["step_id"] == "confirm_can"
+    shown = result["description_placeholders"]
+    assert shown["protocol"] == TEXTS["selector"]["protocol"]["options"][family]
+    assert shown["tells"] == TEXTS["selector"]["tells"]["options"][family]
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"][CONF_PROTOCOL] == family
+
+
+async def test_packs_that_tell_of_themselves_are_listed_and_kept(line: FlowLine) -> None:
+    """Only Deye's own set has frames of single packs, with their serial numbers."""
+    line.plug_bus(sends="deye_pcs", packs=3, inverter="deye")
+    result = await line.listen()
+    shown = result["description_placeholders"]
+    assert [row.split(" | ")[0] for row in shown["packs"].splitlines()] == ["| 1", "| 2", "| 3"]
+    result = await line.submit(result, {})
+    assert list(result["data"][CONF_ADDRESSES]) == [1, 2, 3]
+    assert set(result["data"][CONF_PACKS]) == {"1", "2", "3"}
+    assert all("identifier" in record for record in result["data"][CONF_PACKS].values())
+    assert "soc" in result["data"][CONF_BANK]["fields"]
+
+
+async def test_a_battery_alone_with_the_adapter_is_acknowledged(line: FlowLine) -> None:
+    """Without an inverter somebody has to; the choice is kept with the options."""
+    bus = line.plug_bus(alone=True)
+    result = await line.listen(acknowledge=True)
+    assert result["step_id"] == "confirm_can"
+    assert result["description_placeholders"]["inverter"] == "No inverter was heard."
+    assert result["description_placeholders"]["silence"].startswith("The adapter acknowledges")
+    result = await line.submit(result, {})
+    assert result["options"] == {CONF_ACKNOWLEDGE: True}
+    assert [port.silent for port in bus.ports if port.is_open] == [False]
+
+
+async def test_automatic_finds_the_other_bit_rate_with_an_adapter_that_keeps_silent(line: FlowLine) -> None:
+    """Both rates are listened at in turn; the entry keeps the one at which something was heard."""
+    line.plug_bus(bitrate=250_000)
+    entry = await line.add_bus(baudrate="auto")
+    assert entry.data[CONF_BAUDRATE] == 250_000
+    assert [rate for _, rate in line.opened] == [500_000, 250_000, 250_000]
+
+
+async def test_the_rate_of_an_interface_is_not_ours(line: FlowLine) -> None:
+    """SocketCAN has the rate that it was brought up with, and says nothing of its silence."""
+    line.plug_bus(SOCKETCAN)
+    result = await line.listen("can0", baudrate="auto")
+    shown = result["description_placeholders"]
+    assert shown["device"] == SOCKETCAN
+    assert shown["rate"] == "the bit rate is set outside of Home Assistant"
+    assert "sudo ip link set can0 up type can bitrate 500000 listen-only on" in shown["silence"]
+    result = await line.submit(result, {})
+    assert result["data"][CONF_BAUDRATE] is None
+    assert result["title"] == "can0"
+    assert [rate for _, rate in line.opened] == [None, None]
+
+
+@pytest.mark.parametrize("device", ["seeedstudio:/dev/ttyUSB3", "gs_usb:0"])
+async def test_what_is_known_of_the_adapter_s_silence_is_said(line: FlowLine, device: str) -> None:
+    """Where it is not ensured the person learns it before going on."""
+    line.plug_bus(device)
+    result = await line.listen(device)
+    said = TEXTS["selector"]["silence"]["options"][parse_can_address(device).adapter.silence.value]
+    assert result["description_placeholders"]["silence"] == said
+
+
+async def test_it_is_said_what_goes_on_meanwhile(hass: HomeAssistant, line: FlowLine) -> None:
+    """That nothing is sent, and what was recognised so far."""
+    line.plug_bus()
+    flow = await line.submit(await line.open_bus_form(), {CONF_DEVICE: BUS})
+    assert flow["progress_action"] == "on_bus"
+    await line.clock.advance(2)
+    flow = readable(await hass.config_entries.flow.async_configure(flow["flow_id"]))
+    assert flow["description_placeholders"]["baudrate"] == "500000"
+    hass.config_entries.flow.async_abort(flow["flow_id"])
+
+
+# --- adapters --------------------------------------------------------------------------------------------------------
+
+
+def _network(root: Path, name: str, kind: str, flags: str) -> None:
+    (root / name).mkdir(parents=True)
+    (root / name / "type").write_text(f"{kind}\n")
+    (root / name / "flags").write_text(f"{flags}\n")
+
+
+def test_interfaces_of_the_kernel_are_found_with_their_state(tmp_path: Path) -> None:
+    """Only those of CAN, and whether they are up; a broken or missing directory is none."""
+    _network(tmp_path, "can0", "280", "0x40081")
+    _network(tmp_path, "can1", "280", "0x40080")
+    _network(tmp_path, "eth0", "1", "0x1003")
+    _network(tmp_path, "odd0", "280", "nonsense")
+    (tmp_path / "gone0").mkdir()
+    found = buses.links(tmp_path)
+    assert [(str(bus.address), bus.up) for bus in found] == [("socketcan:can0", True), ("socketcan:can1", False)]
+    assert buses.links(tmp_path / "nowhere") == []
+
+
+async def test_what_is_there_can_be_chosen(
+    hass: HomeAssistant, line: FlowLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interfaces with their state, serial ports as slcan, those with the chip of the analysers also as such."""
+    both = parse_can_address("can0"), parse_can_address("can1")
+    links = [buses.FoundBus(address=one, name=one.channel, up=one is both[0]) for one in both]
+    monkeypatch.setattr(buses, "links", lambda: links)
+
+    def ports(hass: HomeAssistant) -> list[usb.SerialDevice]:
+        more: dict[str, Any] = {"serial_number": None, "manufacturer": None}
+        return [
+            usb.USBDevice(device="/dev/ttyACM0", vid="16D0", pid="117E", description="CANable2", **more),
+            usb.USBDevice(device="/dev/ttyUSB0", vid="1A86", pid="7523", description=None, **more),
+            usb.SerialDevice(device="/dev/ttyS0", description=None, **more),
+        ]
+
+    form = await line.open_bus_form()
+    remove = usb.async_register_serial_port_scanner(hass, ports)
+    form = await line.submit(form, {CONF_DEVICE: "?"})
+    remove()
+    assert _offered(form) == {
+        "socketcan:can0": "can0 (SocketCAN, up)",
+        "socketcan:can1": "can1 (SocketCAN, down)",
+        "slcan:/dev/ttyACM0": "/dev/ttyACM0 – CANable2 (slcan)",
+        "slcan:/dev/ttyUSB0": "/dev/ttyUSB0 (slcan)",
+        "seeedstudio:/dev/ttyUSB0": "/dev/ttyUSB0 (Seeed or Waveshare analyser)",
+        "slcan:/dev/ttyS0": "/dev/ttyS0 (slcan)",
+    }
+
+
+async def test_ports_that_cannot_be_listed_are_no_obstacle(line: FlowLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address can still be typed."""
+
+    async def fail(hass: HomeAssistant) -> None:
+        raise OSError("no such thing here")
+
+    monkeypatch.setattr(usb, "async_scan_serial_ports", fail)
+    form = await line.open_bus_form()
+    assert form["step_id"] == "can"
+    assert _offered(form).keys() <= {str(bus.address) for bus in buses.links()}
+
+
+def test_the_dialog_has_words_for_every_kind_of_silence_and_adapter() -> None:
+    """Also for kinds that nobody has listed yet."""
+    words = TEXTS["selector"]
+    assert {kind.value for kind in Silence} < set(words["silence"]["options"])
+    assert {"socketcan_up", "socketcan_down"} < set(words["bus"]["options"])
+    assert {Interface.SLCAN.value, Interface.SEEEDSTUDIO.value} < set(words["bus"]["options"])
+    assert set(words["tells"]["options"]) == set(CAN)
+
+
+# --- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "error"),
+    [
+        ("", "bad_bus"),
+        ("   ", "bad_bus"),
+        ("x" * 5000, "bad_bus"),
+        ("can0; rm -rf /", "bad_bus"),
+        ("slcan:", "bad_bus"),
+        ("slcan:/dev/tty\x00USB0", "bad_bus"),
+        ("socketcand:nowhere", "bad_bus"),
+        ("file:///etc/passwd", "bad_bus"),
+        ("canalystii:🔋", "bad_bus"),
+        ("socketcand:me:secret@host:29536/can0", "credentials"),
+        ("slcan:socket://me:secret@host:1", "credentials"),
+    ],
+)
+async def test_nonsense_is_refused_without_opening_anything(line: FlowLine, typed: str, error: str) -> None:
+    """What is no address of an adapter is not opened; the typed text stays to be corrected."""
+    result = await line.submit(await line.open_bus_form(), {CONF_DEVICE: typed})
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "can"
+    assert result["errors"] == {"base": error}
+    assert _suggested(result, CONF_DEVICE) == typed
+    assert line.opened == []
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "error"),
+    [
+        ("seeedstudio:/dev/ttyUSB3", {"baudrate": "auto"}, "rate_not_probed"),
+        ("gs_usb:0", {"baudrate": "auto"}, "rate_not_probed"),
+        ("canalystii:0", {"baudrate": "auto"}, "rate_not_probed"),
+        (BUS, {"baudrate": "auto", "acknowledge": True}, "rate_not_probed_aloud"),
+        (SOCKETCAN, {"acknowledge": True}, "acknowledge_outside"),
+        ("socketcand:host:29536/can0", {"acknowledge": True}, "acknowledge_outside"),
+    ],
+)
+async def test_what_could_do_harm_is_refused_in_words(
+    line: FlowLine, device: str, asked: dict[str, Any], error: str
+) -> None:
+    """A rate is tried out only where the adapter is sure to keep silent; nothing is opened, and the form leads on."""
+    line.plug_bus(device)
+    result = await line.submit(await line.open_bus_form(), {CONF_DEVICE: device, **asked})
+    assert result["errors"] == {"base": error}
+    assert line.opened == []
+    text = TEXTS["config"]["error"][error].format(**result["description_placeholders"])
+    if error == "acknowledge_outside":
+        assert "listen-only off" in text
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: device}))
+    assert result["step_id"] == "confirm_can"
+
+
+@pytest.mark.parametrize(
+    ("problem", "error"),
+    [
+        (LinkProblem.MISSING, "bus_missing"),
+        (LinkProblem.PERMISSION, "no_permission"),
+        (LinkProblem.BUSY, "port_busy"),
+        (LinkProblem.UNREACHABLE, "unreachable"),
+        (LinkProblem.DOWN, "bus_down"),
+        (LinkProblem.DRIVER, "driver_missing"),
+        (LinkProblem.LOST, "adapter_lost"),
+        (LinkProblem.FAILED, "cannot_open"),
+    ],
+)
+async def test_a_bus_that_does_not_open_is_explained_and_can_be_tried_again(
+    line: FlowLine, problem: LinkProblem, error: str
+) -> None:
+    """Each reason has its own words; once it is gone, the same form leads on."""
+    line.plug_bus()
+    line.refusals[BUS] = problem
+    result = await line.listen()
+    assert result["step_id"] == "can"
+    assert result["errors"] == {"base": error}
+    assert _suggested(result, CONF_DEVICE) == BUS
+
+    line.refusals.clear()
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: BUS}))
+    result = await line.submit(result, {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_an_interface_that_is_down_comes_with_the_command_that_brings_it_up(line: FlowLine) -> None:
+    """To be copied, with the name of this very interface, and listening only."""
+    line.plug_bus("socketcan:can3")
+    line.refusals["socketcan:can3"] = LinkProblem.DOWN
+    result = await line.listen("can3")
+    text = TEXTS["config"]["error"]["bus_down"].format(**result["description_placeholders"])
+    assert text.endswith("sudo ip link set can3 up type can bitrate 500000 listen-only on")
+
+
+@pytest.mark.parametrize(
+    ("device", "package"), [("gs_usb:0", "gs-usb"), ("canalystii:1", "canalystii"), (SOCKETCAN, "python-can")]
+)
+async def test_a_missing_library_is_named_and_socketcan_recommended(line: FlowLine, device: str, package: str) -> None:
+    """On Home Assistant OS a library cannot be installed by hand, and most adapters need none."""
+    line.plug_bus(device)
+    line.refusals[device] = LinkProblem.DRIVER
+    result = await line.listen(device)
+    shown = result["description_placeholders"]
+    assert shown["package"] == package
+    assert "SocketCAN" in shown["advice"]
+    assert "Home Assistant OS" in shown["advice"]
+
+
+async def test_an_adapter_that_vanishes_while_it_is_listened_to_is_said(line: FlowLine) -> None:
+    """Pulled out, it is a lost adapter and not a missing one."""
+    bus = line.plug_bus(sends=None)
+    flow = await line.submit(await line.open_bus_form(), {CONF_DEVICE: BUS})
+    await line.clock.advance(3)
+    for port in bus.ports:
+        port.unplug()
+    result = await line.scanned(flow)
+    assert result["errors"] == {"base": "adapter_lost"}
+
+
+# --- nothing that can be set up --------------------------------------------------------------------------------------
+
+
+async def test_silence_is_called_so(line: FlowLine) -> None:
+    """Not a frame, not an error."""
+    line.plug_bus(sends=None)
+    assert (await line.listen())["errors"] == {"base": "bus_silent"}
+
+
+@pytest.mark.parametrize(("device", "advice"), [(BUS, "other bit rate"), (SOCKETCAN, "take the interface down")])
+async def test_a_wrong_bit_rate_is_called_so(line: FlowLine, device: str, advice: str) -> None:
+    """Only errors; what helps depends on who sets the rate."""
+    line.plug_bus(device, bitrate=250_000)
+    if device == SOCKETCAN:  # which cannot have a wrong rate here
+        line.buses[device].nodes.clear()
+        errors = line.buses[device]
+        line.clock.call_later(2.0, lambda: errors.disturb(50))
+    result = await line.listen(device)
+    assert result["errors"] == {"base": "wrong_rate"}
+    assert advice in result["description_placeholders"]["advice"]
+
+
+class _Deaf(SimBus):
+    """A bus whose battery hears nobody."""
+
+    @property
+    @override
+    def acknowledged(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "advice"),
+    [
+        (BUS, {}, "turn on"),
+        (USB_CAN, {}, "turn on"),
+        (SOCKETCAN, {}, "listen-only off"),
+        ("gs_usb:0", {}, "swapped"),
+        (BUS, {CONF_ACKNOWLEDGE: True}, "swapped"),
+    ],
+)
+async def test_a_battery_that_nobody_acknowledges_is_explained(
+    line: FlowLine, device: str, asked: dict[str, Any], advice: str
+) -> None:
+    """One frame over and over; what helps depends on the adapter."""
+    bus = line.plug_bus(device, alone=True)
+    if asked:  # what the adapter says does not arrive
+        line.buses[device] = _Deaf(*bus.nodes, clock=line.clock, alone=True)
+    result = await line.listen(device, **asked)
+    assert result["errors"] == {"base": "unacknowledged"}
+    assert advice in result["description_placeholders"]["advice"]
+
+
+async def test_an_inverter_without_a_battery_is_called_so(line: FlowLine) -> None:
+    """And which it is."""
+    line.plug_bus(sends=None, inverter="victron")
+    result = await line.listen()
+    assert result["errors"] == {"base": "inverter_only"}
+    assert result["description_placeholders"]["inverter"] == "A Victron system was heard beside it."
+
+
+async def _chatter(line: FlowLine, *ids: int) -> Any:
+    """What a person sees where these are all that is heard."""
+    bus = line.plug_bus(sends=None)
+
+    def send() -> None:
+        bus.inject(*(CanFrame(id=frame_id, data=bytes(8)) for frame_id in ids))
+        line.clock.call_later(0.5, send)
+
+    send()
+    return await line.listen()
+
+
+async def test_a_high_voltage_battery_is_out_of_scope(line: FlowLine) -> None:
+    """Recognised by its ids, and refused with the reason."""
+    result = await _chatter(line, *(0x4210 + 16 * n | EXTENDED for n in range(8)))
+    assert result["errors"] == {"base": "other_set"}
+    assert "high-voltage" in result["description_placeholders"]["advice"]
+
+
+async def test_the_port_between_packs_is_called_so(line: FlowLine) -> None:
+    """Frames that packs send each other."""
+    result = await _chatter(line, *(0x18F20000 + n | EXTENDED for n in range(4)))
+    assert result["errors"] == {"base": "bus_between_packs"}
+
+
+async def test_a_set_that_is_recognised_and_not_read_is_called_so(line: FlowLine) -> None:
+    """With what else the battery might be set to."""
+    result = await _chatter(line, 0x2F4, 0x4F4, 0x5F4, 0x7F4)
+    assert result["errors"] == {"base": "other_set"}
+    assert "Victron or Pylon" in result["description_placeholders"]["advice"]
+
+
+async def test_unknown_frames_are_offered_as_a_file_for_a_report(line: FlowLine) -> None:
+    """Whoever has such a battery can help."""
+    result = await _chatter(line, 0x123, 0x124, 0x125)
+    assert result["errors"] == {"base": "unknown_frames"}
+    assert "download what was heard" in result["description_placeholders"]["capture"]
+
+
+# --- adapters that others have ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kept", "typed"),
+    [
+        (BUS, BUS),
+        ("/dev/ttyCAN", BUS),
+        (BUS, "seeedstudio:/dev/ttyCAN"),
+        (SOCKETCAN, "can0"),
+        ("socketcand:host:29536/can0", "socketcand:HOST/can0"),
+    ],
+)
+async def test_a_bus_that_is_set_up_already_ends_the_flow(
+    hass: HomeAssistant, line: FlowLine, kept: str, typed: str
+) -> None:
+    """However it is spelled, and also where a serial line is read over the same port."""
+    MockConfigEntry(domain=DOMAIN, title="Cellar", data={CONF_DEVICE: kept}).add_to_hass(hass)
+    result = await line.submit(await line.open_bus_form(), {CONF_DEVICE: typed})
+    assert result["reason"] == "already_configured"
+    assert result["description_placeholders"] == {"title": "Cellar"}
+    assert line.opened == []
+
+
+async def test_another_interface_is_another_bus(hass: HomeAssistant, line: FlowLine) -> None:
+    """Names of interfaces differ by capital letters, too."""
+    for kept in ("socketcan:CAN0", "socketcan:can1", "slcan:/dev/ttyOTHER", "socketcand:host:29536/can0"):
+        data = {CONF_DEVICE: kept, CONF_PROTOCOL: "pylon", CONF_ADDRESSES: [0], CONF_PACKS: {}}
+        MockConfigEntry(domain=DOMAIN, title=kept, data=data).add_to_hass(hass)
+    line.plug_bus(SOCKETCAN)
+    assert (await line.listen("can0"))["step_id"] == "confirm_can"
+
+
+async def test_a_port_that_another_integration_uses_is_not_touched(hass: HomeAssistant, line: FlowLine) -> None:
+    """A serial adapter for CAN is a serial port that somebody may have open."""
+    other = MockConfigEntry(domain="kaco_rs485", title="Inverters on the roof", data={"port": "/dev/ttyCAN"})
+    other.add_to_hass(hass)
+    other.mock_state(hass, ConfigEntryState.LOADED)
+    result = await line.submit(await line.open_bus_form(), {CONF_DEVICE: BUS})
+    assert result["errors"] == {"base": "port_busy_known"}
+    assert result["description_placeholders"]["owner"] == "Inverters on the roof"
+    other.mock_state(hass, ConfigEntryState.NOT_LOADED)
+
+
+async def test_the_same_battery_over_a_serial_line_is_pointed_out(hass: HomeAssistant, line: FlowLine) -> None:
+    """Its packs say the same serial numbers here and there."""
+    bus = line.plug_bus(sends="deye_pcs", packs=1, inverter="deye")
+    speaker: Any = bus.nodes[0]
+    (pack,) = speaker.bank.packs.values()
+    line.plug(packs={2: pack})
+    other = await line.add()
+    result = await line.listen()
+    notes = result["description_placeholders"]["notes"]
+    assert f"serial numbers that were found here are part of {other.title}" in notes
+
+
+# --- an adapter that announces itself --------------------------------------------------------------------------------
+
+_CANABLE = UsbServiceInfo(
+    device="/dev/ttyCAN",
+    vid="16D0",
+    pid="117E",
+    serial_number="205B38B43136",
+    manufacturer="Openlight Labs",
+    description="CANable2 b158aa7 github.com/normaldotcom/canable2.git",
+)
+
+
+async def _plug_in(hass: HomeAssistant) -> Any:
+    return readable(await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=_CANABLE))
+
+
+async def test_an_adapter_that_can_only_be_for_can_is_offered(hass: HomeAssistant, line: FlowLine) -> None:
+    """It is named, and filled in; the rest is asked as always."""
+    line.plug_bus()
+    form = await _plug_in(hass)
+    assert form["step_id"] == "can"
+    assert _suggested(form, CONF_DEVICE) == BUS
+    (flow,) = hass.config_entries.flow.async_progress()
+    assert flow["context"]["title_placeholders"]["name"].startswith("CANable2")
+    result = await line.submit(await line.scanned(await line.submit(form, {CONF_DEVICE: BUS})), {})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_an_adapter_in_use_or_ignored_is_not_offered(hass: HomeAssistant, line: FlowLine) -> None:
+    """At every start it is found anew."""
+    line.plug_bus()
+    await line.add_bus()
+    assert (await _plug_in(hass))["reason"] == "already_configured"
+    await line.unload()
+    for entry in hass.config_entries.async_entries(DOMAIN):
+        await hass.config_entries.async_remove(entry.entry_id)
+    form = await _plug_in(hass)
+    (flow,) = hass.config_entries.flow.async_progress()
+    ignored = {"unique_id": flow["context"]["unique_id"], "title": "CANable"}
+    await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_IGNORE}, data=ignored)
+    hass.config_entries.flow.async_abort(form["flow_id"])
+    result = await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=_CANABLE)
+    assert result["type"] is FlowResultType.ABORT
+
+
+# --- reconfiguring ---------------------------------------------------------------------------------------------------
+
+
+async def _reconfigure(line: FlowLine, entry: Any, device: str, **asked: Any) -> Any:
+    form = await line.hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
+    )
+    assert form["step_id"] == "reconfigure_can"
+    assert _suggested(form, CONF_DEVICE) == entry.data[CONF_DEVICE]
+    return await line.scanned(await line.submit(form, {CONF_DEVICE: device, **asked}))
+
+
+async def test_a_battery_moves_to_another_adapter(line: FlowLine) -> None:
+    """Its bank does not say who it is, so the person confirms; the devices stay."""
+    line.plug_bus(alone=True)
+    entry = await line.add_bus(acknowledge=True)
+    before = entry.data[CONF_BANK]
+    bus = line.plug_bus(SOCKETCAN)
+    result = await _reconfigure(line, entry, "can0")
+    if result["type"] is FlowResultType.FORM:
+        assert result["step_id"] == "confirm_move"
+        result = await line.submit(result, {})
+    assert result["reason"] == "reconfigure_successful"
+    await line.settle(12)
+    assert entry.data[CONF_DEVICE] == SOCKETCAN
+    assert entry.data[CONF_BAUDRATE] is None
+    assert entry.data[CONF_BANK]["fields"] == before["fields"]
+    assert CONF_ACKNOWLEDGE not in entry.options
+    assert entry.state is ConfigEntryState.LOADED
+    assert any(port.is_open for port in bus.ports)
+
+
+async def test_a_battery_that_sends_another_set_by_now_is_asked_about(line: FlowLine) -> None:
+    """What was Pylon is Victron: it may be another battery, so the person decides."""
+    line.plug_bus()
+    entry = await line.add_bus()
+    line.plug_bus("slcan:/dev/ttyNEW", sends="victron")
+    result = await _reconfigure(line, entry, "slcan:/dev/ttyNEW")
+    assert result["step_id"] == "confirm_move"
+    assert result["description_placeholders"]["protocol"] == "Victron CAN"
+    result = await line.submit(result, {})
+    assert result["reason"] == "reconfigure_successful"
+    await line.settle(12)
+    assert entry.data[CONF_PROTOCOL] == "victron"
+
+
+async def test_a_reconfiguration_that_fails_leaves_the_battery_as_it_was(line: FlowLine) -> None:
+    """The form comes back with the reason, and the entry runs again meanwhile."""
+    line.plug_bus()
+    entry = await line.add_bus()
+    line.plug_bus(SOCKETCAN)
+    line.refusals[SOCKETCAN] = LinkProblem.DOWN
+    result = await _reconfigure(line, entry, "can0")
+    assert result["step_id"] == "reconfigure_can"
+    assert result["errors"] == {"base": "bus_down"}
+    await line.settle(12)
+    assert entry.data[CONF_DEVICE] == BUS
+    assert entry.state is ConfigEntryState.LOADED
+    line.hass.config_entries.flow.async_abort(result["flow_id"])
