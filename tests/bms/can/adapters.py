@@ -1,7 +1,7 @@
 """Adapters of the kinds that people have, at the far end of real media: pseudo terminals and TCP."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 import os
 from pathlib import Path
@@ -23,7 +23,9 @@ class Slcan:
     `mute` answers nothing; `canable` is mute, too, and knows M1 in place of L; without `listens` L is refused.
     """
 
-    def __init__(self, *, mute: bool = False, canable: bool = False, listens: bool = True, rates: str = "012345678"):
+    def __init__(
+        self, *, mute: bool = False, canable: bool = False, listens: bool = True, rates: str = "012345678"
+    ) -> None:
         """Switch it on, closed."""
         self.mute = mute or canable
         self.canable = canable
@@ -264,7 +266,7 @@ async def until(true: Callable[[], bool], seconds: float = 3.0) -> None:
             await asyncio.sleep(0.005)
 
 
-async def gather[T](receive: Callable[[float], Awaitable[list[T]]], count: int, seconds: float = 3.0) -> list[T]:
+async def gather[T](receive: Callable[[float], Awaitable[Sequence[T]]], count: int, seconds: float = 3.0) -> list[T]:
     """Receive until there are `count` of them."""
     found: list[T] = []
     async with asyncio.timeout(seconds):

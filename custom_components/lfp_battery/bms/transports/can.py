@@ -240,6 +240,7 @@ class _Reader:
         self.frames: deque[CanFrame] = deque(maxlen=_QUEUE)
         self.failure: LinkError | None = None
         self.opened = asyncio.Event()  # or failed to
+        self.succeeded = False  # in opening it
         self.ended = asyncio.Event()
         self.waiter: asyncio.Future[None] | None = None
         self.thread = threading.Thread(target=self.run, name=f"CAN {address}", daemon=True)
@@ -286,6 +287,7 @@ class _Reader:
             if isinstance(bus, LinkError):
                 return bus
             try:
+                self.succeeded = True
                 self._call(self.opened.set)
                 problem = self._listen(bus)
             finally:
@@ -410,8 +412,8 @@ class PythonCanBus:
             # it closes by itself what it is about to open
             reader.stop()
             raise
-        if reader.failure is not None:
-            failure = reader.failure
+        if not reader.succeeded:
+            failure = reader.failure or LinkError(LinkProblem.FAILED)
             await self.close()
             raise failure
 
@@ -434,12 +436,16 @@ class PythonCanBus:
         reader = self._reader
         if reader is None:
             raise LinkError(LinkProblem.LOST, "not open")
-        if not reader.frames and reader.failure is None:
+        until = self._clock.monotonic() + timeout
+        left = timeout
+        while not reader.frames and reader.failure is None and left > 0:
+            # may be woken for nothing, by what was taken already
             waiter = reader.waiter = asyncio.get_running_loop().create_future()
             try:
-                await self._clock.wait(waiter, timeout)
+                await self._clock.wait(waiter, left)
             finally:
                 reader.waiter = None
+            left = until - self._clock.monotonic()
         frames = reader.take()
         if not frames and reader.failure is not None:
             failure = reader.failure

@@ -1,0 +1,662 @@
+"""python-can's interfaces over real media: in this process, UDP, TCP and pseudo terminals."""
+
+import ast
+import asyncio
+from collections.abc import AsyncIterator
+import errno
+from pathlib import Path
+import socket
+import sys
+import threading
+import time
+from typing import Any
+import warnings
+
+import can
+import pytest
+
+import custom_components.lfp_battery
+from custom_components.lfp_battery.bms.can_frame import EXTENDED, CanFrame
+from custom_components.lfp_battery.bms.clients.line import Line
+from custom_components.lfp_battery.bms.clock import Clock, DrivenClock, SystemClock
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
+from custom_components.lfp_battery.bms.transports import CanTransport, can as subject
+from custom_components.lfp_battery.bms.transports.can import open_bus
+from custom_components.lfp_battery.bms.transports.can_address import parse_can_address
+
+from .adapters import Heartbeat, Port, Seeed, Socketcand, descriptors, gather, until
+
+DATA = bytes.fromhex("1402760276029001")
+FRAME = CanFrame(id=0x351, data=DATA)
+GROUP = "239.74.163.2"
+
+
+def bus_at(text: str, *, listen_only: bool = True, clock: Clock | None = None) -> CanTransport:
+    """As the flow and the client make it."""
+    return open_bus(parse_can_address(text), bitrate=500_000, listen_only=listen_only, clock=clock or SystemClock())
+
+
+def readers() -> list[threading.Thread]:
+    """The threads of ours that run."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("CAN ")]
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left() -> Any:
+    """Every test closes what it opened."""
+    yield
+    assert readers() == []
+
+
+@pytest.fixture
+def battery() -> Any:
+    """Another node on a virtual bus."""
+    bus = can.Bus(interface="virtual", channel="test", ignore_config=True)
+    yield bus
+    bus.shutdown()
+
+
+@pytest.fixture
+async def server(socket_enabled: None) -> AsyncIterator[Socketcand]:
+    """A socketcand server."""
+    server = Socketcand()
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@pytest.fixture
+async def seeed(tmp_path: Path) -> AsyncIterator[Port]:
+    """A Seeed analyser that is plugged in."""
+    port = Port(Seeed(), tmp_path / "ttyUSB0")
+    port.plug()
+    yield port
+    port.unplug()
+
+
+def message(frame_id: int = 0x351, data: bytes = DATA, **kwargs: Any) -> can.Message:
+    """As a battery sends it."""
+    return can.Message(arbitration_id=frame_id, data=data, **{"is_extended_id": False, **kwargs})
+
+
+async def test_frames_come_in_order_and_only_data_frames(battery: can.BusABC) -> None:
+    """Remote frames are dropped, error frames counted, frames of CAN FD are nobody's; the width stays known."""
+    bus = bus_at("virtual:test")
+    await bus.open()
+    battery.send(message())
+    battery.send(message(is_remote_frame=True, data=b"", dlc=8))
+    battery.send(message(is_error_frame=True))
+    battery.send(message(0x351, b"\x01", is_extended_id=True))
+    battery.send(message(data=bytes(12), is_fd=True))
+    battery.send(message(0x305, b""))
+    assert await gather(bus.receive, 3) == [
+        FRAME,
+        CanFrame(id=0x351 | EXTENDED, data=b"\x01"),
+        CanFrame(id=0x305, data=b""),
+    ]
+    assert bus.errors == 1
+    await bus.close()
+    assert bus.errors == 1
+
+
+async def test_data_is_cut_to_the_length_that_was_sent() -> None:
+    """A CANalyst-II always hands over eight bytes (can.md section 10.2)."""
+    bus = bus_at("virtual:test")
+    await bus.open()
+    raw = message(data=b"\x01\x02")
+    raw.data = bytearray(8)
+    with can.Bus(interface="virtual", channel="test", ignore_config=True) as other:
+        other.send(raw)
+        (frame,) = await gather(bus.receive, 1)
+    assert frame.data == b"\x00\x00"
+    await bus.close()
+
+
+async def test_waiting_ends_with_the_time_with_a_frame_or_with_closing(battery: can.BusABC) -> None:
+    """And never holds the loop up, whatever python-can does in its thread."""
+    async with Heartbeat() as heart:
+        bus = bus_at("virtual:test")
+        await bus.open()
+        started = time.monotonic()
+        assert await bus.receive(0.1) == []
+        assert 0.09 < time.monotonic() - started < 0.5
+        asyncio.get_running_loop().call_later(0.05, battery.send, message())
+        started = time.monotonic()
+        assert await bus.receive(5) == [FRAME]
+        assert time.monotonic() - started < 0.5
+        started = time.monotonic()
+        await bus.close()
+        assert time.monotonic() - started < 0.5
+    assert heart.longest < 0.05
+    with pytest.raises(LinkError):
+        await bus.receive(1)
+    await bus.close()
+
+
+async def test_a_bus_may_be_opened_again_and_again(battery: can.BusABC) -> None:
+    """Nothing of the time before is heard, and no thread stays."""
+    bus = bus_at("virtual:test")
+    for _ in range(3):
+        await bus.open()
+        battery.send(message())
+        await asyncio.sleep(0.02)
+        await bus.open()  # also without closing
+        assert len(readers()) == 1
+        assert await bus.receive(0.02) == []
+        await bus.close()
+        assert readers() == []
+
+
+async def test_a_flood_is_bounded_while_nobody_reads(monkeypatch: pytest.MonkeyPatch, battery: can.BusABC) -> None:
+    """A frame that nobody acknowledges comes two thousand times a second; the newest are kept."""
+    monkeypatch.setattr(subject, "_QUEUE", 100)
+    bus = bus_at("virtual:test")
+    await bus.open()
+    for number in range(500):
+        battery.send(message(0x100 + number, b""))
+    await asyncio.sleep(0.3)
+    frames = await bus.receive(1)
+    assert [frame.id for frame in frames] == list(range(0x100 + 400, 0x100 + 500))
+    await bus.close()
+
+
+async def test_the_test_clock_need_not_move_for_frames_to_pass(battery: can.BusABC) -> None:
+    """Frames come from a thread; only waiting is on the clock."""
+    clock = DrivenClock()
+    bus = bus_at("virtual:test", clock=clock)
+    await bus.open()
+    battery.send(message())
+    assert await asyncio.wait_for(bus.receive(60), 2) == [FRAME]
+    waiting = asyncio.create_task(bus.receive(60))
+    await clock.advance(61)
+    assert await waiting == []
+    await bus.close()
+
+
+def test_a_loop_that_is_gone_does_not_hurt_the_thread(battery: can.BusABC) -> None:
+    """Home Assistant may stop without closing a bus; the thread must not print a traceback then."""
+    caught: list[Any] = []
+    hook, threading.excepthook = threading.excepthook, caught.append
+
+    async def leave() -> CanTransport:
+        bus = bus_at("virtual:test")
+        await bus.open()
+        return bus
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            bus = asyncio.run(leave())
+        (thread,) = readers()
+        battery.send(message())
+        time.sleep(0.2)
+        assert thread.is_alive()
+        bus._reader.stop()  # type: ignore[attr-defined]
+        thread.join(2)
+        assert not thread.is_alive()
+    finally:
+        threading.excepthook = hook
+    assert caught == []
+
+
+@pytest.mark.skipif(hasattr(socket, "AF_CAN") and Path("/proc/net/can").exists(), reason="this kernel has CAN")
+async def test_a_kernel_without_can_has_no_such_interface(socket_enabled: None) -> None:
+    """Nothing that could be installed would help, so it is not called a missing driver."""
+    with pytest.raises(LinkError) as caught:
+        await bus_at("can0").open()
+    assert caught.value.problem is LinkProblem.MISSING
+
+
+class _Failing(can.BusABC):
+    """A bus whose reads do what the test says."""
+
+    def __init__(self, failures: list[Exception | can.Message | None]) -> None:
+        self.failures = failures
+        self.shut = 0
+        super().__init__(channel="x")
+
+    def recv(self, timeout: float | None = None) -> can.Message | None:
+        if self.failures:
+            found = self.failures.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
+        time.sleep(timeout or 0)
+        return None
+
+    def send(self, msg: can.Message, timeout: float | None = None) -> None:
+        raise AssertionError("nothing is sent")
+
+    def shutdown(self) -> None:
+        self.shut += 1
+        super().shutdown()
+        raise can.CanOperationError("as slcan's does when its port is gone")
+
+
+def made_of(monkeypatch: pytest.MonkeyPatch, result: can.BusABC | Exception) -> None:
+    """Let python-can hand out this in place of hardware that no test machine has."""
+
+    def make(**_: object) -> can.BusABC:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(can, "Bus", make)
+
+
+@pytest.mark.parametrize(
+    ("text", "failure", "problem"),
+    [
+        ("can0", OSError(errno.ENODEV, "No such device"), LinkProblem.MISSING),
+        ("can0", OSError(errno.EAFNOSUPPORT, "Address family not supported"), LinkProblem.MISSING),
+        ("can0", can.CanOperationError("Error receiving", errno.ENETDOWN), LinkProblem.DOWN),
+        ("can0", OSError(errno.EPERM, ""), LinkProblem.PERMISSION),
+        ("seeedstudio:/dev/x", can.CanInterfaceNotImplementedError("no serial module"), LinkProblem.DRIVER),
+        ("seeedstudio:/dev/x", OSError(errno.EACCES, ""), LinkProblem.PERMISSION),
+        ("seeedstudio:/dev/x", OSError(errno.EAGAIN, ""), LinkProblem.BUSY),
+        ("gs_usb:0", ImportError("no gs_usb"), LinkProblem.DRIVER),
+        ("gs_usb:0", type("NoBackendError", (ValueError,), {})("no libusb"), LinkProblem.DRIVER),
+        ("gs_usb:0", can.CanInitializationError("Cannot find device 0"), LinkProblem.MISSING),
+        ("gs_usb:0", OSError(errno.EBUSY, "Resource busy"), LinkProblem.BUSY),
+        ("canalystii:0", ValueError("no device"), LinkProblem.MISSING),
+        ("udp_multicast:239.74.163.2", can.CanInitializationError("no network"), LinkProblem.UNREACHABLE),
+        ("virtual:x", can.CanTimeoutError(), LinkProblem.UNREACHABLE),
+        ("virtual:x", ValueError("odd"), LinkProblem.FAILED),
+        ("virtual:x", RuntimeError("odd"), LinkProblem.FAILED),
+    ],
+)
+async def test_each_failure_to_open_has_a_name(
+    monkeypatch: pytest.MonkeyPatch, text: str, failure: Exception, problem: LinkProblem
+) -> None:
+    """Whatever type an interface raises."""
+    made_of(monkeypatch, failure)
+    with pytest.raises(LinkError) as caught:
+        await bus_at(text).open()
+    assert caught.value.problem is problem
+
+
+async def test_libraries_that_are_not_installed_are_said_to_be_missing() -> None:
+    """These two are not in Home Assistant's image; elsewhere they may be."""
+    for name, module in (("gs_usb", "gs_usb"), ("canalystii", "canalystii")):
+        if module in sys.modules:
+            continue
+        with pytest.raises(LinkError) as caught:
+            await bus_at(f"{name}:0").open()
+        assert caught.value.problem in {LinkProblem.DRIVER, LinkProblem.MISSING}
+
+
+async def test_a_link_that_is_down_says_so_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It can be bound to; the first read fails, and every later one would wait for ever."""
+    bus = _Failing([can.CanOperationError("Error receiving: Network is down", errno.ENETDOWN)])
+    made_of(monkeypatch, bus)
+    transport = bus_at("can0")
+    with pytest.raises(LinkError) as caught:
+        await transport.open()
+    assert caught.value.problem is LinkProblem.DOWN
+    assert bus.shut == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"),
+    [(errno.ENETDOWN, LinkProblem.DOWN), (errno.ENODEV, LinkProblem.MISSING), (errno.EIO, LinkProblem.LOST)],
+)
+async def test_a_bus_that_fails_is_shut_once_and_says_why(
+    monkeypatch: pytest.MonkeyPatch, number: int, problem: LinkProblem
+) -> None:
+    """What has been received before is still handed over."""
+    bus = _Failing([None, message(), can.CanOperationError("Error receiving", number)])
+    made_of(monkeypatch, bus)
+    transport = bus_at("can0")
+    await transport.open()
+    assert await transport.receive(1) == [FRAME]
+    with pytest.raises(LinkError) as caught:
+        await transport.receive(10)
+    assert caught.value.problem is problem
+    assert bus.shut == 1
+    assert readers() == []
+
+
+async def test_malformed_frames_are_counted_and_endless_ones_end_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some interfaces raise for a frame that is cut off; one that raises for ever must not be asked for ever."""
+    monkeypatch.setattr(subject, "_ERROR_PAUSE", 0.001)
+    bus = _Failing([ValueError("odd"), TypeError("odd"), message(), *[ValueError("odd")] * 100])
+    made_of(monkeypatch, bus)
+    transport = bus_at("virtual:x")
+    await transport.open()
+    assert await transport.receive(2) == [FRAME]
+    with pytest.raises(LinkError) as caught:
+        await transport.receive(10)
+    assert caught.value.problem is LinkProblem.LOST
+    assert transport.errors == 2 + 21
+
+
+async def test_a_driver_that_hangs_is_left_alone_and_not_piled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread a bus at most, and it closes what it opened when it comes back at last."""
+    monkeypatch.setattr(subject, "_OPEN_TIMEOUT", 0.05)
+    monkeypatch.setattr(subject, "_CLOSE_TIMEOUT", 0.05)
+    let_go = threading.Event()
+    bus = _Failing([])
+
+    def make(**_: object) -> can.BusABC:
+        let_go.wait(5)
+        return bus
+
+    monkeypatch.setattr(can, "Bus", make)
+    transport = bus_at("virtual:x")
+    problems = []
+    for _ in range(3):
+        with pytest.raises(LinkError) as caught:
+            await transport.open()
+        problems.append(caught.value.problem)
+    assert problems == [LinkProblem.UNREACHABLE, LinkProblem.BUSY, LinkProblem.BUSY]
+    assert len(readers()) == 1
+    let_go.set()
+    await until(lambda: readers() == [])
+    assert bus.shut == 1
+    monkeypatch.setattr(subject, "_CLOSE_TIMEOUT", 3.0)
+    await transport.open()
+    await transport.close()
+
+
+async def test_a_cancelled_opening_closes_what_it_opens() -> None:
+    """A flow that is closed while it opens a bus."""
+    bus = bus_at("virtual:cancelled")
+    opening = asyncio.create_task(bus.open())
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await bus.close()
+    assert readers() == []
+
+
+async def test_frames_come_from_another_process_by_multicast(
+    socket_enabled: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as this machine lets a group be joined."""
+    bus = bus_at(f"udp_multicast:{GROUP}:43999")
+    try:
+        await bus.open()
+    except LinkError as err:
+        pytest.skip(f"no multicast here: {err}")
+    other = can.Bus(interface="udp_multicast", channel=GROUP, port=43999, ignore_config=True)
+    try:
+        other.send(message())
+        try:
+            assert await gather(bus.receive, 1, 2) == [FRAME]
+        except TimeoutError:
+            pytest.skip("multicast is not looped back here")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"\xc1\xff\x00 not a frame", (GROUP, 43999))
+        other.send(message(0x355))
+        assert [frame.id for frame in await gather(bus.receive, 1, 2)] == [0x355]
+        assert bus.errors == 1
+    finally:
+        other.shutdown()
+        await bus.close()
+
+
+async def test_frames_come_from_a_socketcand_server(server: Socketcand) -> None:
+    """Opened in raw mode; errors of the bus are counted."""
+    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
+    async with Heartbeat() as heart:
+        await bus.open()
+        await until(lambda: len(server.raw) == 2)
+        server.write("< frame 351 1.0 1402760276029001 >< error 020 1.0 >< frame 18F20001 1.0 01 >")
+        assert await gather(bus.receive, 2) == [FRAME, CanFrame(id=0x18F20001 | EXTENDED, data=b"\x01")]
+        await bus.close()
+    assert bus.errors == 1
+    assert heart.longest < 0.05
+    assert server.said == ["< open can0 >", "< rawmode >"] * 2
+
+
+@pytest.mark.parametrize(
+    ("channel", "silent", "problem"),
+    [("can1", False, LinkProblem.MISSING), ("can0", True, LinkProblem.UNREACHABLE)],
+)
+async def test_a_server_without_the_bus_or_without_a_word_is_refused(
+    monkeypatch: pytest.MonkeyPatch, server: Socketcand, channel: str, silent: bool, problem: LinkProblem
+) -> None:
+    """python-can would wait for ever for the second."""
+    monkeypatch.setattr(subject, "_NETWORK_TIMEOUT", 0.2)
+    server.silent = silent
+    with pytest.raises(LinkError) as caught:
+        await bus_at(f"socketcand:127.0.0.1:{server.port}/{channel}").open()
+    assert caught.value.problem is problem
+
+
+async def test_where_nobody_listens_costs_nothing(server: Socketcand, capsys: pytest.CaptureFixture[str]) -> None:
+    """python-can's own constructor spins for ten seconds there (can.md section 10.2)."""
+    await server.stop()
+    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
+    used, began = time.process_time(), time.monotonic()
+    for _ in range(5):
+        with pytest.raises(LinkError) as caught:
+            await bus.open()
+        assert caught.value.problem is LinkProblem.UNREACHABLE
+    assert time.monotonic() - began < 2
+    assert time.process_time() - used < 0.5
+
+
+async def test_a_server_that_goes_is_noticed_and_found_again(
+    server: Socketcand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """python-can returns nothing, for ever and at once; that is what gives it away."""
+    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
+    await bus.open()
+    await until(lambda: len(server.raw) == 2)
+    server.write("< frame 351 1.0 1402760276029001 >")
+    assert await gather(bus.receive, 1) == [FRAME]
+    await server.stop()
+    used, began = time.process_time(), time.monotonic()
+    with pytest.raises(LinkError) as caught:
+        await bus.receive(10)
+    took, spent = time.monotonic() - began, time.process_time() - used
+    with capsys.disabled():
+        print(f"\nsocketcand gone: noticed in {took:.2f} s, with {spent:.2f} s of a core")  # noqa: T201
+    assert caught.value.problem is LinkProblem.LOST
+    assert took < 5
+    assert spent < 0.6
+    await server.start()
+    await bus.open()
+    await until(lambda: len(server.raw) == 2)
+    server.write("< frame 351 1.0 1402760276029001 >")
+    assert await gather(bus.receive, 1) == [FRAME]
+    await bus.close()
+
+
+async def test_a_server_that_hangs_up_at_once_is_lost_and_not_asked_all_the_time(server: Socketcand) -> None:
+    """It answers politely and closes, because its own bus is gone."""
+    server.goodbye = True
+    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
+    used = time.process_time()
+    for _ in range(2):
+        await bus.open()
+        with pytest.raises(LinkError) as caught:
+            await bus.receive(10)
+        assert caught.value.problem is LinkProblem.LOST
+    assert time.process_time() - used < 1.2
+
+
+async def test_a_minute_of_silence_is_looked_into_and_not_told(
+    monkeypatch: pytest.MonkeyPatch, server: Socketcand
+) -> None:
+    """The bus is opened anew: a battery asleep is no loss, a server that is gone is one."""
+    monkeypatch.setattr(subject, "_NETWORK_TIMEOUT", 0.5)
+    clock = DrivenClock()
+    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0", clock=clock)
+    await bus.open()
+    await until(lambda: len(server.raw) == 2)
+    await clock.advance(59)
+    await asyncio.sleep(0.3)
+    assert len(server.raw) == 2
+    await clock.advance(2)
+    await until(lambda: len(server.raw) == 4)
+    server.write("< frame 351 1.0 1402760276029001 >")
+    assert await bus.receive(1) == [FRAME]
+    server.silent = True
+    server.raw.clear()
+    await clock.advance(61)
+    waiting = asyncio.create_task(bus.receive(1000))
+    with pytest.raises(LinkError) as caught:
+        await asyncio.wait_for(waiting, 8)
+    assert caught.value.problem is LinkProblem.UNREACHABLE
+
+
+async def test_a_seeed_analyser_is_told_to_be_silent_and_read(seeed: Port) -> None:
+    """Frames that are cut off are counted; twenty bytes of set-up are all that is written to it."""
+    bus = bus_at(f"seeedstudio:{seeed.path}")
+    await bus.open()
+    await until(lambda: len(seeed.received) == 20)
+    assert seeed.received[:5] == b"\xaa\x55\x12\x03\x01"
+    assert seeed.received[13] == 2
+    frame = Seeed.frame(0x351, DATA)
+    seeed.write(frame + Seeed.frame(0x351, b"\x01", extended=True) + b"\x00\x13" + frame)
+    assert await gather(bus.receive, 3) == [FRAME, CanFrame(id=0x351 | EXTENDED, data=b"\x01"), FRAME]
+    seeed.write(frame[:3])
+    await until(lambda: bus.errors > 0)
+    seeed.write(frame)
+    assert await gather(bus.receive, 1) == [FRAME]
+    await bus.close()
+    assert len(seeed.received) == 20
+    bus = bus_at(f"seeedstudio:{seeed.path}", listen_only=False)
+    await bus.open()
+    await until(lambda: len(seeed.received) == 40)
+    assert seeed.received[33] == 0
+    await bus.close()
+
+
+async def test_a_seeed_analyser_in_use_is_busy(seeed: Port) -> None:
+    """Two readers would each get half of the frames."""
+    first, second = bus_at(f"seeedstudio:{seeed.path}"), bus_at(f"seeedstudio:{seeed.path}")
+    await first.open()
+    with pytest.raises(LinkError) as caught:
+        await second.open()
+    assert caught.value.problem is LinkProblem.BUSY
+    await first.close()
+    await second.open()
+    await second.close()
+
+
+async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(
+    monkeypatch: pytest.MonkeyPatch, seeed: Port, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """python-can hides it; recovered each time, nothing left behind, next to no time used while it is away."""
+    monkeypatch.setattr(subject, "_SPIN_PAUSE", 0.2)  # a second each time makes no difference but to the test's length
+    changes: list[LinkProblem | None] = []
+
+    class Told:
+        def link_changed(self, error: LinkError | None) -> None:
+            changes.append(error.problem if error else None)
+
+    bus = bus_at(f"seeedstudio:{seeed.path}")
+    line = Line(bus, SystemClock(), Told(), forget=lambda _: None, longest=0.05)  # type: ignore[arg-type]
+    await line.open()
+    before: int | None = None
+    spent = 0.0
+    async with Heartbeat() as heart:
+        for _ in range(10):
+            await asyncio.sleep(0.02)
+            seeed.write(Seeed.frame(0x351, DATA))
+            assert await gather(bus.receive, 1) == [FRAME]
+            seeed.unplug()
+            used = time.process_time()
+            with pytest.raises(LinkError) as caught:
+                await bus.receive(10)
+            spent = max(spent, time.process_time() - used)
+            await line.lose(caught.value)
+            assert readers() == []
+            opening = asyncio.create_task(line.open())
+            await asyncio.sleep(0.1)
+            before = before or descriptors()
+            seeed.plug()
+            await opening
+    assert changes == [None] + [LinkProblem.LOST, None] * 10
+    seeed.unplug()
+    with pytest.raises(LinkError) as caught:
+        await bus.receive(10)
+    await line.lose(caught.value)
+
+    line = Line(bus, SystemClock(), Told(), forget=lambda _: None)  # type: ignore[arg-type]
+    opening = asyncio.create_task(line.open())
+    used, began = time.process_time(), time.monotonic()
+    await asyncio.sleep(4)
+    share = (time.process_time() - used) / (time.monotonic() - began)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await bus.close()
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\nseeedstudio unplugged: {spent:.2f} s of a core until noticed, {share:.2%} of one after that, "
+            f"loop held up {heart.longest * 1000:.1f} ms at most"
+        )
+    assert spent < 0.6
+    assert share < 0.02
+    assert heart.longest < 0.05
+    assert descriptors() == before
+
+
+async def test_a_bus_that_waits_costs_next_to_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """A battery asleep at night."""
+    bus = bus_at("virtual:test")
+    await bus.open()
+    used, began = time.process_time(), time.monotonic()
+    waiting = asyncio.create_task(bus.receive(60))
+    await asyncio.sleep(2)
+    share = (time.process_time() - used) / (time.monotonic() - began)
+    waiting.cancel()
+    await bus.close()
+    with capsys.disabled():
+        print(f"\na silent bus: {share:.2%} of a core")  # noqa: T201
+    assert share < 0.02
+
+
+async def test_no_bus_of_ours_ever_sends(monkeypatch: pytest.MonkeyPatch, battery: can.BusABC) -> None:
+    """Counted at the class that all of python-can's interfaces have in common, and by a node that hears everything."""
+    sent: list[object] = []
+    for kind in (type(battery), can.BusABC):
+        original = kind.send
+
+        def count(self: can.BusABC, msg: can.Message, timeout: float | None = None, original: Any = original) -> None:
+            if self is not battery:
+                sent.append(msg)
+            original(self, msg, timeout)
+
+        monkeypatch.setattr(kind, "send", count)
+    monkeypatch.setattr(can.BusABC, "send_periodic", lambda *_, **__: sent.append("periodic"))
+    bus = bus_at("virtual:test")
+    for listen_only in (True, False):
+        bus = bus_at("virtual:test", listen_only=listen_only)
+        await bus.open()
+        for number in range(50):
+            battery.send(message(0x300 + number))
+        await gather(bus.receive, 50)
+        await bus.close()
+    assert battery.recv(0.05) is None
+    assert sent == []
+
+
+def test_no_code_of_ours_can_send_on_a_bus() -> None:
+    """The modules that hold a bus of python-can call no method of it that transmits; no other module loads it."""
+    transmitting = {"send", "send_periodic", "flush_tx_buffer", "Notifier", "ThreadSafeBus", "CyclicSendTask"}
+    home = Path(custom_components.lfp_battery.__file__).parent
+    holders: list[str] = []
+    for path in sorted(home.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        imports = {
+            name
+            for node in ast.walk(tree)
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
+        }
+        if not any(name == "can" or name.startswith("can.") for name in imports):
+            continue
+        holders.append(path.name)
+        used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert not used & transmitting, path
+    assert holders == ["can.py"]
