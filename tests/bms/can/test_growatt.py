@@ -168,7 +168,31 @@ def test_jk_puts_the_status_first() -> None:
     assert (found.cell_voltage_max, found.cell_voltage_min) == (3.331, 3.318)
     assert (found.charge_enabled, found.discharge_enabled, found.force_charge_requested) == (False, True, False)
     assert (found.cell_voltage_max_cell, found.cell_voltage_min_pack) == (None, None)
-    assert heard("growatt", JK_EXTREMES, JK_LIMITS).info.keys().isdisjoint({"chemistry", "raw_319", "status_first"})
+    assert (
+        heard("growatt", JK_EXTREMES, JK_LIMITS)
+        .info.keys()
+        .isdisjoint({"chemistry", "raw_311", "raw_319", "status_first"})
+    )
+
+
+@pytest.mark.parametrize("voltage", ["1400", "14B4", "11F8", "1676"])
+def test_a_status_that_could_be_a_limit_is_told_by_the_voltage(voltage: str) -> None:
+    """JK packs in parallel say 0161, which would be 35.3 V beside 46 to 57.5 V at the terminals."""
+    found = bank("growatt", ("311", "0161023803E804B0"), JK_EXTREMES, ("313", f"{voltage}000000DB5163"))
+    assert (found.charge_voltage_limit, found.charge_current_limit, found.discharge_current_limit) == (56.8, 100, 120)
+    assert (found.mode, found.cell_voltage_max, found.charge_enabled) == (Mode.STANDBY, 3.331, False)
+    info = heard("growatt", ("311", "0161023803E804B0"), JK_EXTREMES, ("313", f"{voltage}000000DB5163")).info
+    assert (info["parallel_mode"], info["terminal_open"]) == ("parallel", False)
+    assert info.keys().isdisjoint({"raw_311", "raw_319", "status_first"})
+
+
+@pytest.mark.parametrize(("limits", "voltage"), [("0238023801F40061", "14B4"), ("011800FA01F40061", "0A28")])
+def test_the_usual_order_stands_where_its_limit_goes_with_the_voltage(limits: str, voltage: str) -> None:
+    """Packs of 16 and of 8 cells, whose current limit would do as a voltage limit, too."""
+    found = bank("growatt", ("311", limits), EXTREMES, ("313", f"{voltage}000000DB5163"))
+    assert found.charge_voltage_limit == int(limits[:4], 16) / 10
+    assert found.charge_current_limit == int(limits[4:8], 16) / 10
+    assert (found.mode, found.charge_enabled, found.cell_voltage_max) == (Mode.STANDBY, True, 3.388)
 
 
 def test_the_usual_order_is_kept_where_a_limit_stands_first() -> None:

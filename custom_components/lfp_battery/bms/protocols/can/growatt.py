@@ -100,8 +100,10 @@ _READINGS: Final = (0x315, 0x316, 0x317, 0x318)
 _SERIAL: Final = 0x324
 
 _VOLTAGE_LIMITS: Final = range(200, 701)  # 0.1 V: what can be a voltage limit of a pack of 8 or 16 cells
+_HOLDS: Final = (0.8, 1.45)  # of the voltage: where its limit for charging can be
 _STATUS_FIRST: Final = "status_first"
-_RAW: Final = "raw_319"
+_RAW_LIMITS: Final = "raw_311"
+_RAW_EXTREMES: Final = "raw_319"
 _CELLS: Final = 16  # of a pack, as 319 counts through all packs
 _LARGEST: Final = 320.0  # Ah: no pack of the catalog has more
 _END: Final = 655.35  # Ah: what a word of 0.01 Ah can hold
@@ -119,6 +121,7 @@ def _status(at: int) -> Finish:
             info["parallel_mode"] = _PARALLEL[parallel]
         info["inverter_state"] = high >> 2 & 3
         info[_STATUS_FIRST] = at == 0
+        info[_RAW_LIMITS] = data.hex()
 
     return finish
 
@@ -147,7 +150,7 @@ def _keep(data: bytes, values: Values, info: Values) -> None:
     no_cells(values)
     if not any(data):
         return
-    info[_RAW] = data.hex()
+    info[_RAW_EXTREMES] = data.hex()
     if (chemistry := data[0] & 3) < len(_CHEMISTRY):
         info["chemistry"] = _CHEMISTRY[chemistry]
 
@@ -166,7 +169,8 @@ def _readings(frame_id: int) -> Layout:
 _EXTREMES_OF_JK: Final = Layout(
     word("cell_voltage_max", 0, 1000), word("cell_voltage_min", 2, 1000), *_permissions(4), finish=nothing_if_blank
 )
-_OTHER_LIMITS: Final = _limits(2)
+_USUAL_LIMITS: Final = _limits(0)
+_LIMITS_OF_JK: Final = _limits(2)
 
 
 def _is_status_first(data: bytes) -> bool:
@@ -178,12 +182,27 @@ def _is_status_first(data: bytes) -> bool:
     )
 
 
+# What the two frames say that come in another order.
+_OF_LIMITS: Final = frozenset(
+    {
+        "charge_voltage_limit", "charge_current_limit", "discharge_current_limit", "mode", "parallel_mode",
+        "inverter_state", *_STATUS_FLAGS.values(),
+    }
+)  # fmt: skip
+_OF_EXTREMES: Final = frozenset(
+    {
+        "cell_voltage_max", "cell_voltage_min", "charge_enabled", "discharge_enabled", "force_charge_requested",
+        "cell_voltage_max_no", "cell_voltage_min_no", "faulty_pack", "chemistry",
+    }
+)  # fmt: skip
+
+
 class Growatt(LayoutFamily):
     """See the module."""
 
     name = "growatt"
     layouts = {
-        _LIMITS: _limits(0),
+        _LIMITS: _USUAL_LIMITS,
         0x312: Layout(
             *_ALARMS,
             number("modules", 4),
@@ -262,15 +281,21 @@ class Growatt(LayoutFamily):
     def read(self, frame: CanFrame) -> Said | None:
         """See `CanFamily`."""
         if frame.id == _LIMITS and _is_status_first(frame.data):
-            return _OTHER_LIMITS.read(frame.data)
+            return _LIMITS_OF_JK.read(frame.data)
         return super().read(frame)
 
     @override
     def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
         """Where the extremes stand, which order 319 has, what capacities can be told, and the readings in one row."""
-        raw = info.pop(_RAW, None)
-        if info.pop(_STATUS_FIRST, False) and raw is not None:
-            _reread(raw, bank, info)
+        limits, extremes = info.pop(_RAW_LIMITS, None), info.pop(_RAW_EXTREMES, None)
+        status_first = info.pop(_STATUS_FIRST, False)
+        if limits is not None and (voltage := bank.get("voltage")):
+            data = bytes.fromhex(limits)
+            if (better := _is_status_first_beside(data, voltage, status_first)) is not status_first:
+                status_first = better
+                _reread(_LIMITS_OF_JK if better else _USUAL_LIMITS, data, bank, info, _OF_LIMITS)
+        if status_first and extremes is not None:
+            _reread(_EXTREMES_OF_JK, bytes.fromhex(extremes), bank, info, _OF_EXTREMES)
         _places(bank, info)
         _capacities(bank)
         found = [info.pop(key) for frame_id in _READINGS if (key := f"readings_{frame_id:X}") in info]
@@ -278,15 +303,22 @@ class Growatt(LayoutFamily):
             info["cell_readings"] = [cell for cells in found for cell in cells]
 
 
-def _reread(raw: str, bank: dict[str, Any], info: dict[str, Any]) -> None:
-    """Replace what 319 was taken to say by what it says in JK's order."""
-    for name in ("cell_voltage_max", "cell_voltage_min", "charge_enabled", "discharge_enabled"):
+def _is_status_first_beside(data: bytes, voltage: float, otherwise: bool) -> bool:
+    """The same, from the voltage at the terminals: a status of packs in parallel (0161) could be a limit of 35.3 V."""
+    low, high = (10 * share * voltage for share in _HOLDS)
+    if low <= int.from_bytes(data[:2], "big") <= high:
+        return False
+    return True if low <= int.from_bytes(data[2:4], "big") <= high else otherwise
+
+
+def _reread(layout: Layout, data: bytes, bank: dict[str, Any], info: dict[str, Any], names: frozenset[str]) -> None:
+    """Replace what a frame was taken to say by what it says in the other order."""
+    for name in names:
         bank.pop(name, None)
-    bank.pop("force_charge_requested", None)
-    for name in ("cell_voltage_max_no", "cell_voltage_min_no", "faulty_pack", "chemistry"):
         info.pop(name, None)
-    if (said := _EXTREMES_OF_JK.read(bytes.fromhex(raw))) is not None:
+    if (said := layout.read(data)) is not None:
         bank.update(said.values)
+        info.update({name: value for name, value in said.info.items() if name in names})
 
 
 def _places(bank: dict[str, Any], info: Mapping[str, Any]) -> None:
