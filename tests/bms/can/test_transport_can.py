@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from typing import Any
+from typing import Any, override
 import warnings
 
 import can
@@ -215,6 +215,7 @@ class _Failing(can.BusABC):
         self.shut = 0
         super().__init__(channel="x")
 
+    @override
     def recv(self, timeout: float | None = None) -> can.Message | None:
         if self.failures:
             found = self.failures.pop(0)
@@ -224,9 +225,11 @@ class _Failing(can.BusABC):
         time.sleep(timeout or 0)
         return None
 
+    @override
     def send(self, msg: can.Message, timeout: float | None = None) -> None:
         raise AssertionError("nothing is sent")
 
+    @override
     def shutdown(self) -> None:
         self.shut += 1
         super().shutdown()
