@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from custom_components.lfp_battery.bms.clock import DrivenClock
-from custom_components.lfp_battery.bms.errors import FrameError
+from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
 from custom_components.lfp_battery.bms.model import BankState, Mode
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
@@ -223,7 +223,7 @@ def test_one_cell_in_trouble_costs_no_other(place: int, millivolts: int) -> None
 def test_a_window_of_zeros_says_nothing() -> None:
     """A bank that is asleep, or another battery: no standby, no 0 degC."""
     for first, count in ((0x20, 12), (0x2C, 11)):
-        with pytest.raises(FrameError, match="0 V"):
+        with pytest.raises(RefusedError, match="0 V"):
             CVTE.decode(question(1, first, count), sealed(bytes((1, 3, 2 * count)) + bytes(2 * count)))
     for first, count in ((0x40, 27), (0x40, 17)):
         found = CVTE.decode(question(1, first, count), sealed(bytes((1, 3, 2 * count)) + bytes(2 * count)))

@@ -128,3 +128,15 @@ def test_questions_and_answers_may_come_in_one_piece_or_byte_by_byte() -> None:
         pieces = [heard for place, byte in enumerate(exchange) for heard in talk.hear(bytes((byte,)), place * 0.001)]
         assert [heard.outcome for heard in whole] == [Outcome.ANSWERED] * 3
         assert [heard.question for heard in pieces] == [heard.question for heard in whole]
+
+
+def test_what_follows_a_window_without_measurements_is_no_second_answer() -> None:
+    """It may have been the late answer to another question, and read as voltage and SOC it is 0 V."""
+    talk = Conversation(POLLED["voltronic-bms-485-20200325"])
+    both = question(1, 0x32, 2)
+    words = sealed(bytes((1, 3, 4)) + (530).to_bytes(2) + (88).to_bytes(2))
+    for turn in range(6):
+        assert [heard.outcome for heard in talk.hear(both + words, 2.0 * turn)] == [Outcome.ANSWERED]
+    nothing = sealed(bytes((1, 3, 4, 0, 0, 0, 50)))
+    assert [heard.outcome for heard in talk.hear(both + nothing, 12.0)] == [Outcome.REFUSED]
+    assert not list(talk.hear(words, 12.1))

@@ -146,7 +146,7 @@ def test_cells_of_a_newer_layout_that_does_not_count_them_are_not_shifted() -> N
 def test_a_window_of_zeros_says_nothing() -> None:
     """A pack that is asleep or starting, and registers that nobody fills in: no standby, no 0 degC, no "no alarms"."""
     for first, count in ((0, 37), (0, 13)):
-        with pytest.raises(FrameError, match="0 V"):
+        with pytest.raises(RefusedError, match="0 V"):
             window(NAME, {first: 0}, count=count)
     assert window(NAME, {15: 0}, count=22) == Decoded()
     assert window(NAME, {37: 0}, count=21) == Decoded()

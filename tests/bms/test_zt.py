@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.lfp_battery.bms.errors import FrameError
+from custom_components.lfp_battery.bms.errors import RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Mode, PackState, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
@@ -184,7 +184,7 @@ def test_bits_without_a_name_are_kept_for_diagnostics() -> None:
 def test_a_window_of_zeros_says_nothing() -> None:
     """A pack that is asleep or starting: no standby, no 0 degC, no "no alarms"."""
     for count in (39, 25):
-        with pytest.raises(FrameError, match="0 V"):
+        with pytest.raises(RefusedError, match="0 V"):
             window(NAME, {0: 0}, count=count)
     assert window(NAME, {25: 0}, count=14) == Decoded()
 

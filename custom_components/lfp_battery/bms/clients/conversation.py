@@ -197,6 +197,7 @@ class Conversation:
             decoded = self._read(asked.question, frame)
         except RefusedError:
             asked.answer = frame
+            asked.unsure = True  # it names no question: what comes after it may be the first answer to this one
             return Overheard(outcome=Outcome.REFUSED, address=asked.address, question=asked.question)
         if decoded is None:
             return None

@@ -124,7 +124,7 @@ class Reader:
         exchange = await self._put(poll, address, wait=wait)
         if exchange.decoded is not None:
             return [exchange.decoded]
-        if not poll.fallback or not (exchange.declined or wait is None):
+        if not poll.fallback or not (exchange.declined or (wait is None and exchange.refused is None)):
             return []
         found: list[Decoded] = []
         for place, instead in enumerate(fallback_of(poll)):

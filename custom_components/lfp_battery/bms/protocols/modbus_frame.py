@@ -29,6 +29,8 @@ _REFUSALS: Final = {
     4: ("it could not do it", Refusal.OTHER),
 }
 
+NOT_MEASURED: Final = 0  # as a code: none that Modbus has
+
 _framer: Final = FramerRTU(DecodePDU(is_server=True))
 
 
@@ -93,7 +95,9 @@ class ModbusProtocol(PolledProtocol):
     signatures: ClassVar[tuple[Mapping[int, range], ...]] = ()
     area: ClassVar[range] = range(0x10000)  # registers that this map has; a block beyond them is another map's
 
-    never_zero: ClassVar[frozenset[int]] = frozenset()  # voltages: 0 is a battery that is asleep, starting, or another
+    # Voltages: where a window has one as 0, the battery is asleep or starting, or is another, and the rest of the window
+    # means nothing. A register by itself is judged as every value is.
+    never_zero: ClassVar[frozenset[int]] = frozenset()
 
     @abstractmethod
     def read(self, unit: int, registers: Registers) -> Decoded:
@@ -152,8 +156,9 @@ class ModbusProtocol(PolledProtocol):
             raise FrameError(f"{len(frame)} bytes in answer to a question for {_count(request)} registers")
         start = request[2] << 8 | request[3]
         registers = Registers(dict(enumerate(words, start)))
-        if any(registers.u16(register) == 0 for register in self.never_zero):
-            raise FrameError("0 V: nothing of this was measured")
+        if len(words) > 1 and any(registers.u16(register) == 0 for register in self.never_zero):
+            # intact, and from whom it should be: neither damage nor a reason to ask in another way
+            raise RefusedError("0 V: nothing of this was measured", code=NOT_MEASURED, refusal=Refusal.OTHER)
         if len(words) > _ALL_CLEAR and not any(words):
             return Decoded()  # registers that nobody fills in
         return self.read(frame[0], registers)
@@ -197,4 +202,13 @@ def refused(code: int) -> RefusedError:
     return RefusedError(f"{reason} (exception {code})", code=code, refusal=refusal)
 
 
-__all__ = ["FrameError", "ModbusProtocol", "Registers", "crc_is_right", "read_request", "reading", "refused"]
+__all__ = [
+    "NOT_MEASURED",
+    "FrameError",
+    "ModbusProtocol",
+    "Registers",
+    "crc_is_right",
+    "read_request",
+    "reading",
+    "refused",
+]

@@ -13,7 +13,7 @@ from ..errors import Refusal, RefusedError
 from ..model import BankState, Identity, power_of
 from .base import Cadence, Codec, Decoded, Poll, Probe, Scope
 from .modbus_fields import kelvin
-from .modbus_frame import READ_HOLDING, ModbusProtocol, Registers, crc_is_right, read_request, reading
+from .modbus_frame import NOT_MEASURED, READ_HOLDING, ModbusProtocol, Registers, crc_is_right, read_request, reading
 from .modbus_splitter import EXCEPTION, ModbusSplitter, is_question, standard_sizes
 from .voltronic_alarms import (
     CELL_STATES,
@@ -294,7 +294,7 @@ class Voltronic(ModbusProtocol):
         try:
             return super().decode(request, frame if request is None else _straight(request, frame))
         except RefusedError as err:
-            raise _refused(err.code, count) from None
+            raise (err if err.code == NOT_MEASURED else _refused(err.code, count)) from None
 
     @override
     def recognises(self, request: bytes, frame: bytes) -> bool:
