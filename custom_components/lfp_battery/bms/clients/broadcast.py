@@ -17,6 +17,7 @@ from ..protocols.base import Decoded
 from ..protocols.can import CAN
 from ..protocols.can.base import BANK, CanFamily
 from ..protocols.can.detection import Detector, Hint, Verdict
+from ..protocols.can.markers import BY_FAMILY
 from ..transports import CanTransport
 from .base import ClientListener
 from .broadcast_frame import HeardFrame
@@ -39,6 +40,9 @@ _AT_ONCE = 10
 _SILENT = 120.0
 # What was heard before a silence of so many seconds is of the family that was set before it (can.md section 4.2).
 _CHANGED = 30.0
+# What the bus was once is not believed for ever: now and then, and whenever it was silent or away, it is found out anew by
+# somebody who knows nothing, in so many seconds at least.
+_DOUBT, _FIND_OUT = 600.0, 30.0
 # A pack nobody has told us of is there when it has measured something so many times.
 _FRAMES_UNTIL_KNOWN = 2
 
@@ -66,6 +70,9 @@ class BroadcastClient:
         self._line = Line(transport, clock, listener, forget=self._lose_all)
         self._readable = frozenset[int]().union(*(one.ids for one in CAN.values()), family.ids)
         self._detector = self._new_detector()
+        self._second: Detector | None = None  # has no idea of what the bus was
+        self._second_since = 0.0  # monotonic
+        self._own_heard = float("-inf")  # when a frame of the family was last heard, monotonic
         self._verdict = Verdict()
         self._unacknowledged = False
         self._frames: dict[int, HeardFrame] = {}
@@ -194,6 +201,7 @@ class BroadcastClient:
         self._next_look = now + _LOOK
         self._tick, self._next_tick = 1, now + self._interval
         self._running = False
+        self._doubt(now)
         while True:
             frames = await self._transport.receive(max(self._next() - now, 0.0))
             now = self._clock.monotonic()
@@ -212,6 +220,8 @@ class BroadcastClient:
 
     def _next(self) -> float:
         """When there is something to do although nothing is heard, monotonic."""
+        if not self._telling:
+            return self._next_look
         soonest = min(self._next_look, self._next_tick)
         if self._first is not None and (complete := self._first + _COMPLETE) > self._clock.monotonic():
             return min(soonest, complete)
@@ -238,8 +248,14 @@ class BroadcastClient:
         known, ours, detect = self._frames, self._family.ids, self._detector.hear
         for frame in frames:
             self._received += 1
-            detect(frame, now)
             frame_id = frame.id
+            if frame_id in ours:
+                if now - self._own_heard >= _CHANGED:
+                    self._doubt(now)
+                self._own_heard = now
+            detect(frame, now)
+            if self._second is not None:
+                self._second.hear(frame, now)
             if frame_id not in ours:
                 self._strange += 1
                 if frame_id not in self._readable:
@@ -310,8 +326,39 @@ class BroadcastClient:
             self._listener.unacknowledged(unacknowledged)
         if verdict.settled and verdict.family in CAN and verdict.family != self._family.name:
             self._change_family(CAN[verdict.family], now)
+        elif self._second is None:
+            if now - self._second_since >= _DOUBT:
+                self._doubt(now)
+        elif now - self._second_since >= _FIND_OUT and (verdict := self._second.verdict(now)).settled:
+            if verdict.family in CAN and _contradicts(self._family.name, verdict.family):
+                self._detector = self._second
+                self._change_family(CAN[verdict.family], now)
+            self._second = None
         if self._telling:
-            self._tell({unit.address for unit in self._units() if unit.online and now >= unit.expires} - self._skipped)
+            self._tell(
+                {unit.address for unit in self._units() if unit.online and self._is_gone(unit, now)} - self._skipped
+            )
+
+    def _is_gone(self, unit: BroadcastUnit[Any], now: float) -> bool:
+        """Whether nothing that a unit measures is fresh."""
+        if now >= unit.expires:
+            unit.expires = max(
+                (
+                    frame.expires
+                    for frame in self._frames.values()
+                    if frame.essential and frame.said is not None and (frame.said.pack or BANK) == unit.address
+                ),
+                default=now,
+            )
+        return now >= unit.expires
+
+    def _doubt(self, now: float) -> None:
+        """Find out anew what the bus is, beside believing what it was.
+
+        The detector keeps what was once heard, and families share ids: what another one sends may look like a part of
+        what was there before.
+        """
+        self._second, self._second_since = Detector(), now
 
     def _change_family(self, family: CanFamily, now: float) -> None:
         """Read what is on the bus as another family from now on; nothing of the old one stands."""
@@ -474,6 +521,16 @@ class BroadcastClient:
                 silent=frozenset(unit.address for unit in units if not unit.online),
             )
         )
+
+
+def _contradicts(assumed: str, found: str) -> bool:
+    """Whether a bus that was found to be one family cannot be the other that it was.
+
+    Frames may be missing for a while, and a battery that sends fewer of a kind is no other; but one that has ids of its
+    own is known by them within seconds, and what stands earlier in the order of markers knows more.
+    """
+    before, now = BY_FAMILY[assumed], BY_FAMILY[found]
+    return now.order < before.order or (before.clear and now is not before)
 
 
 def _is_text(data: bytes) -> bool:

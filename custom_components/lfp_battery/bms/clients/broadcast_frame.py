@@ -20,6 +20,7 @@ _FURTHEST = (("soc", 2.0), ("voltage", 4.0))
 # So many swings within so many seconds, or within so many periods, are two batteries that send under one id.
 _SWINGS, _SWING_SECONDS, _SWING_PERIODS = 3, 60.0, 10
 
+_NOTHING: frozenset[str] = frozenset()
 _NO_ALARMS: frozenset[Alarm] = frozenset()
 
 
@@ -110,6 +111,13 @@ class HeardFrame:
         return self.alarms | before if now - until <= _SWING_SECONDS else self.alarms
 
     @property
+    def doubted(self) -> frozenset[str]:
+        """Values that moved too far to be believed yet."""
+        if self._pending is None or self.said is None:
+            return _NOTHING
+        return frozenset(_apart(self.said, self._pending))
+
+    @property
     def period(self) -> float | None:
         """Seconds from one to the next; None: there was only one."""
         if not self._gaps:
@@ -130,10 +138,11 @@ class HeardFrame:
         return now - self._swings[0] <= span
 
 
-def _apart(one: Said, other: Said) -> bool:
-    """Whether a battery cannot have gone from one to the other between two frames."""
+def _apart(one: Said, other: Said) -> list[str]:
+    """Values that cannot have gone from one to the other between two frames."""
+    far = []
     for name, most in _FURTHEST:
         before, after = one.values.get(name), other.values.get(name)
         if before is not None and after is not None and abs(after - before) > most:
-            return True
-    return False
+            far.append(name)
+    return far

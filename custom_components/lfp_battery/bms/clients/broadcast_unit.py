@@ -27,6 +27,7 @@ class Summary:
     period: float | None = None  # s, the longest of those
     repeated: bool = False  # one of those came more than once
     torn: bool = False  # two batteries send them
+    doubted: frozenset[str] = frozenset()  # values that moved too far to be believed yet
 
 
 def summarise(fresh: Iterable[HeardFrame], now: float) -> Mapping[int, Summary]:
@@ -49,6 +50,7 @@ def summarise(fresh: Iterable[HeardFrame], now: float) -> Mapping[int, Summary]:
             if (period := frame.period) is not None:
                 unit.period = max(unit.period or period, period)
         unit.torn |= frame.torn(now)
+        unit.doubted |= frame.doubted
     return found
 
 
@@ -91,7 +93,8 @@ class BroadcastUnit[StateT: BatteryState]:
         if summary.torn:
             self.state, self.held_back = _disputed(state, alarms)
         else:
-            self.state, self.held_back = self.gate.admit(state)
+            self.state, held_back = self.gate.admit(state)
+            self.held_back = dict.fromkeys(summary.doubted, Reason.JUMP.value) | held_back
 
     def _identify(self, identity: Identity | None) -> None:
         if identity == self.identity:
