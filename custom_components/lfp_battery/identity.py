@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from homeassistant.const import CONF_PROTOCOL
 
-from .bms.model import BatteryState, Identity
+from .bms.model import BankState, BatteryState, Identity
 from .const import CONF_MOVED
 
 # Filled with one character, or counting up: what a factory writes when nobody wrote anything.
@@ -85,6 +85,8 @@ class Record:
         if state is not None:
             new["fields"] = self.fields | reported(state)
             new["conditions"] = self.conditions | {str(alarm.condition) for alarm in state.alarms or ()}
+            if isinstance(state, BankState) and state.manufacturer is not None:
+                new.setdefault("manufacturer", state.manufacturer)
             if state.cell_voltages is not None:
                 new["cells"] = max(len(state.cell_voltages), self.cells or 0)
             if state.cell_temperatures is not None:

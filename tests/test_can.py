@@ -1,0 +1,424 @@
+"""A battery on a CAN bus in a real Home Assistant: what it shows, what goes stale, and what a person is told."""
+
+from collections.abc import AsyncGenerator
+import json
+import logging
+from typing import Any
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL, STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from homeassistant.helpers.json import ExtendedJSONEncoder
+import pytest
+
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.clients.broadcast import BroadcastClient
+from custom_components.lfp_battery.bms.clock import SystemClock
+from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
+from custom_components.lfp_battery.bms.protocols.can import CAN
+from custom_components.lfp_battery.bms.transports.can import PythonCanBus
+from custom_components.lfp_battery.bms.transports.can_address import parse_can_address
+from custom_components.lfp_battery.bms.transports.slcan import SlcanBus
+from custom_components.lfp_battery.const import (
+    CONF_ACKNOWLEDGE,
+    CONF_BAUDRATE,
+    CONF_INTERVAL,
+    CONF_INVERT_CURRENT,
+    CONF_PACKS,
+    DOMAIN,
+)
+from custom_components.lfp_battery.diagnostics import async_get_config_entry_diagnostics
+from tests.can_home import CanHome
+from tests.flow_line import TEXTS, readable
+from tests.simulator.can.families import make_speaker
+
+CYCLE = 6.0  # the interval on CAN and some
+
+
+@pytest.fixture
+async def home(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[CanHome]:
+    """A Home Assistant with a simulated bus; nothing is set up yet."""
+    home = CanHome(hass, monkeypatch)
+    yield home
+    await home.stop()
+
+
+def _issues(hass: HomeAssistant) -> dict[str, ir.IssueEntry]:
+    return {key: issue for (domain, key), issue in ir.async_get(hass).issues.items() if domain == DOMAIN}
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_bank_shows_what_it_broadcasts(home: CanHome) -> None:
+    """From the first set of frames on; nothing is asked, and the adapter keeps silent."""
+    home.plug_bus()
+    assert await home.start()
+    assert isinstance(home.link.client, BroadcastClient)
+    assert home.value(None, "voltage") == pytest.approx(home.sent("voltage"), abs=0.01)
+    assert home.value(None, "soc") == home.sent("soc")
+    assert home.value(None, "current") == pytest.approx(home.sent("current"), abs=0.1)
+    assert home.state(None, "connectivity").state == STATE_ON
+    assert home.state(None, "safe_to_act").state == STATE_ON
+    assert home.port.silent is True
+    assert home.bank_device().manufacturer == "PYLON"
+    await home.wait(CYCLE)
+    assert home.entry.state is ConfigEntryState.LOADED
+
+
+@pytest.mark.parametrize(
+    ("sends", "keys"),
+    [
+        ("pylon", {"charge_voltage_limit", "charge_current_limit", "charge_allowed", "force_charge_requested"}),
+        ("pylon", {"full_charge_requested", "modules", "problem", "discharge_current_limit"}),
+        ("victron", {"modules_online", "modules_charge_blocked", "modules_discharge_blocked", "energy_charged"}),
+        ("victron", {"cell_voltage_min", "cell_voltage_max", "cell_temperature_max", "energy_discharged"}),
+        ("pytes", {"cell_voltage_min", "energy_charged", "remaining_capacity", "cycles", "modules_online"}),
+        ("growatt", {"cell_voltage_min", "mode", "full_capacity", "charge_allowed"}),
+    ],
+)
+async def test_a_bank_has_an_entity_for_whatever_its_family_tells(home: CanHome, sends: str, keys: set[str]) -> None:
+    """Limits, requests, packs on line and blocked, extremes and energy counters."""
+    home.plug_bus(sends, inverter="growatt" if sends == "growatt" else "generic")
+    await home.start()
+    await home.wait(2 * CYCLE)
+    assert keys <= home.entities(home.bank_device()).keys()
+
+
+async def test_extremes_say_where_they_are(home: CanHome) -> None:
+    """Cell and pack, as attributes of the value."""
+    home.plug_bus("pytes")
+    await home.start()
+    await home.wait(CYCLE)
+    shown = home.state(None, "cell_voltage_max")
+    assert float(shown.state) == pytest.approx(home.sent("cell_voltage_max"), abs=0.001)
+    assert shown.attributes["cell"] == home.sent("cell_voltage_max_cell")
+    assert shown.attributes["pack"] == home.sent("cell_voltage_max_pack")
+
+
+async def test_an_energy_counter_of_the_battery_is_taken_as_it_is(home: CanHome) -> None:
+    """Where the battery counts nobody needs to estimate."""
+    home.plug_bus("victron")
+    await home.start()
+    await home.wait(2 * CYCLE)
+    assert home.value(None, "energy_charged") == pytest.approx(home.sent("energy_charged"), abs=0.06)
+
+
+async def test_packs_become_devices_where_the_family_tells_of_them(home: CanHome) -> None:
+    """With Deye's own set; each is known by its serial number."""
+    home.plug_bus("deye_pcs", packs=3, inverter="deye")
+    await home.start()
+    await home.wait(5 * CYCLE)
+    assert sorted(home.link.packs) == [1, 2, 3]
+    for address, pack in home.bank.packs.items():
+        assert home.device(address).serial_number == pack.spec.serial
+        assert home.device(address).via_device_id == home.bank_device().id
+        assert home.value(address, "voltage") == pytest.approx(pack.voltage, abs=0.1)
+    assert set(home.entry.data[CONF_PACKS]) == {"1", "2", "3"}
+
+
+async def test_a_new_alarm_is_shown_at_once(home: CanHome) -> None:
+    """Not only when the next report is due."""
+    home.plug_bus(options={CONF_INTERVAL: 300})
+    await home.start()
+    await home.wait(CYCLE)
+    assert home.state(None, "problem").state == STATE_OFF
+    for pack in home.bank.packs.values():
+        pack.force(Alarm(condition=Condition.OVERVOLTAGE, severity=Severity.PROTECTION))
+    await home.wait(3)
+    assert home.state(None, "problem").state == STATE_ON
+
+
+async def test_an_update_that_is_asked_for_tells_what_is_known(home: CanHome) -> None:
+    """Nobody can be asked on a bus, but what was heard since is shown."""
+    home.plug_bus(options={CONF_INTERVAL: 300})
+    await home.start()
+    await home.wait(30)
+    before = home.sent("voltage")
+    for pack in home.bank.packs.values():
+        pack.current = -50.0
+    await home.wait(10)
+    await home.update_entity(home.entity_id(None, "voltage"))
+    assert home.value(None, "voltage") == pytest.approx(home.sent("voltage"), abs=0.01)
+    assert before is not None
+
+
+# --- what is no longer heard -----------------------------------------------------------------------------------------
+
+
+async def test_a_frame_that_stops_coming_becomes_unknown_and_a_silent_bank_unavailable(home: CanHome) -> None:
+    """First what it said goes stale by itself, then the whole bank; all comes back with the frames."""
+    home.plug_bus(inverter=None)
+    await home.start()
+    await home.wait(CYCLE)
+    home.sender.muted.add(0x355)  # the charge
+    await home.wait(20)
+    assert home.state(None, "soc").state != STATE_UNKNOWN
+    await home.wait(20)
+    assert home.state(None, "soc").state == STATE_UNKNOWN
+    assert home.state(None, "voltage").state != STATE_UNKNOWN
+
+    home.can.quiet = True
+    await home.wait(60)
+    assert home.state(None, "voltage").state == STATE_UNAVAILABLE
+    assert home.state(None, "connectivity").state == STATE_OFF
+    assert home.state(None, "safe_to_act").state == STATE_OFF
+
+    home.can.quiet = False
+    home.sender.muted.clear()
+    await home.wait(15)
+    assert home.value(None, "soc") == home.sent("soc")
+    assert home.state(None, "connectivity").state == STATE_ON
+
+
+async def test_an_adapter_that_is_pulled_out_is_told_of_once_and_comes_back(
+    home: CanHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Unavailable meanwhile, one line in the log each way."""
+    home.plug_bus()
+    await home.start()
+    home.unplug()
+    await home.wait(30)
+    assert home.state(None, "voltage").state == STATE_UNAVAILABLE
+    assert home.state(None, "link").state == STATE_OFF
+    home.replug()
+    await home.wait(90)
+    assert home.state(None, "voltage").state != STATE_UNAVAILABLE
+    lines = [record.getMessage() for record in caplog.records if "the link is" in record.getMessage()]
+    assert lines == ["Bank: the link is lost (lost)", "Bank: the link is back"]
+
+
+async def test_an_entry_that_is_unloaded_leaves_the_bus(home: CanHome) -> None:
+    """The adapter is free for others at once."""
+    home.plug_bus()
+    await home.start()
+    port = home.port
+    assert port.is_open
+    await home.drive(home.hass.config_entries.async_unload(home.entry.entry_id))
+    assert not port.is_open
+    assert home.entry.state is ConfigEntryState.NOT_LOADED
+
+
+async def test_an_interface_that_is_down_is_tried_again_and_the_command_named(
+    hass: HomeAssistant, home: CanHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said of the entry holds the command for this very interface."""
+    home.plug_bus(device="socketcan:can2", **{CONF_BAUDRATE: None})
+    real = home.can.port
+
+    def port(*args: Any, **more: Any) -> Any:
+        made = real(*args, **more)
+        made.refusal = LinkProblem.DOWN
+        return made
+
+    monkeypatch.setattr(home.can, "port", port)
+    assert not await home.start()
+    assert home.entry.state is ConfigEntryState.SETUP_RETRY
+    assert home.entry.error_reason_translation_key == "link_down"
+    command = (home.entry.error_reason_translation_placeholders or {})["command"]
+    assert command == "sudo ip link set can2 up type can bitrate 500000 listen-only on"
+    await home.drive(hass.config_entries.async_unload(home.entry.entry_id))
+
+
+async def test_an_address_that_is_none_any_more_is_not_tried_again(home: CanHome) -> None:
+    """Somebody changed the stored data; only a new address helps."""
+    home.plug_bus(device="slcan:nowhere at all")
+    assert not await home.start()
+    assert home.entry.state is ConfigEntryState.SETUP_ERROR
+
+
+# --- another set of frames -------------------------------------------------------------------------------------------
+
+
+async def test_a_battery_that_was_set_to_another_protocol_is_followed(home: CanHome) -> None:
+    """The entry keeps the new name, and every entity its place; what only the new set tells is added."""
+    home.plug_bus(inverter=None)
+    await home.start()
+    await home.wait(CYCLE)
+    before = {
+        entry.entity_id for entry in er.async_entries_for_config_entry(er.async_get(home.hass), home.entry.entry_id)
+    }
+    home.can.quiet = True
+    await home.wait(40)
+    home.sender = make_speaker("victron", home.bank)
+    home.can.replace(home.sender)
+    home.can.quiet = False
+    await home.wait(60)
+    assert home.entry.data[CONF_PROTOCOL] == "victron"
+    assert home.entry.state is ConfigEntryState.LOADED
+    after = {
+        entry.entity_id for entry in er.async_entries_for_config_entry(er.async_get(home.hass), home.entry.entry_id)
+    }
+    assert before < after
+    assert home.value(None, "voltage") == pytest.approx(home.sent("voltage"), abs=0.01)
+    assert "modules_online" in home.entities(home.bank_device())
+
+
+# --- nobody acknowledges ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "key", "said"),
+    [
+        ("slcan:/dev/ttyCAN", {}, "unacknowledged_option", "turn on *The battery is alone with the adapter*"),
+        ("socketcan:can1", {}, "unacknowledged_outside", "can1 up type can bitrate 500000 listen-only off"),
+        ("gs_usb:0", {}, "unacknowledged_wiring", "swapped"),
+    ],
+)
+async def test_a_battery_that_nobody_acknowledges_is_told_of_until_somebody_does(
+    hass: HomeAssistant,
+    home: CanHome,
+    caplog: pytest.LogCaptureFixture,
+    device: str,
+    options: dict[str, Any],
+    key: str,
+    said: str,
+) -> None:
+    """In plain words, with what helps for this adapter; gone by itself when it is over."""
+    home.plug_bus(device=device, inverter=None, alone=True, options=options)
+    await home.start()
+    await home.wait(10)
+    (issue,) = _issues(hass).values()
+    assert issue.translation_key == key
+    assert not issue.is_fixable
+    texts = TEXTS["issues"][key]
+    text = "\n".join(texts[part].format(**issue.translation_placeholders or {}) for part in ("title", "description"))
+    assert said in text
+    assert "Bank" in text
+    assert sum("nobody acknowledges" in record.getMessage() for record in caplog.records) == 1
+
+    home.can.alone = False  # an inverter was connected
+    await home.wait(60)
+    assert _issues(hass) == {}
+    assert home.value(None, "soc") == home.sent("soc")
+
+
+async def test_what_was_said_of_a_bus_is_found_anew_at_the_next_start(hass: HomeAssistant, home: CanHome) -> None:
+    """An issue of the last run may be over by now."""
+    home.plug_bus()
+    issue_id = f"unacknowledged_{home.entry.entry_id}"
+    ir.async_create_issue(
+        hass,
+        DOMAIN,
+        issue_id,
+        is_fixable=False,
+        severity=ir.IssueSeverity.WARNING,
+        translation_key="unacknowledged_wiring",
+    )
+    await home.start()
+    assert _issues(hass) == {}
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+async def _options(home: CanHome, sent: dict[str, Any]) -> Any:
+    form = readable(await home.hass.config_entries.options.async_init(home.entry.entry_id), "options")
+    assert form["step_id"] == "bus"
+    result = await home.drive(home.hass.config_entries.options.async_configure(form["flow_id"], sent))
+    await home.wait(CYCLE)
+    return form, result
+
+
+async def test_options_take_effect_at_once(home: CanHome) -> None:
+    """A faster interval than on a line, and the adapter takes part from now on."""
+    home.plug_bus()
+    await home.start()
+    sent = {CONF_INTERVAL: 1, CONF_ACKNOWLEDGE: True, CONF_INVERT_CURRENT: True}
+    before = home.value(None, "current")
+    form, result = await _options(home, sent)
+    assert {str(name) for name in form["data_schema"].schema} >= {CONF_INTERVAL, CONF_ACKNOWLEDGE, "soc_floor"}
+    assert "observe" not in {str(name) for name in form["data_schema"].schema}
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert home.entry.options.items() >= sent.items()
+    assert home.port.silent is False
+    assert home.value(None, "current") == pytest.approx(-home.sent("current"), abs=0.1)
+    assert before == pytest.approx(home.sent("current"), abs=1.0)
+
+
+@pytest.mark.parametrize("device", ["socketcan:can0", "gs_usb:0"])
+async def test_only_an_adapter_that_does_as_told_is_asked_about(home: CanHome, device: str) -> None:
+    """Elsewhere the choice would change nothing."""
+    home.plug_bus(device=device)
+    await home.start()
+    form, _ = await _options(home, {})
+    assert CONF_ACKNOWLEDGE not in {str(name) for name in form["data_schema"].schema}
+
+
+async def test_to_listen_cannot_be_disabled(hass: HomeAssistant, home: CanHome) -> None:
+    """What Home Assistant calls polling is about asking, and nobody is asked here."""
+    home.plug_bus()
+    hass.config_entries.async_update_entry(home.entry, pref_disable_polling=True)
+    await home.start()
+    await home.wait(CYCLE)
+    assert home.state(None, "voltage").state not in {STATE_UNKNOWN, STATE_UNAVAILABLE}
+
+
+# --- diagnostics, ports ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("device", "shown"),
+    [
+        ("socketcan:can0", "socketcan:can0"),
+        ("slcan:/dev/ttyACM0", "slcan:/dev/ttyACM0"),
+        ("slcan:/dev/serial/by-id/usb-CANable_2058-if00", "slcan:/dev/serial/by-id/**REDACTED**"),
+        ("slcan:socket://192.168.1.20:7000", "slcan:socket://**REDACTED**"),
+        ("socketcand:cellar.local:29536/can0", "socketcand:**REDACTED**"),
+        ("udp_multicast:239.74.163.2", "udp_multicast:**REDACTED**"),
+    ],
+)
+async def test_diagnostics_name_the_kind_of_bus_only(
+    hass: HomeAssistant, home: CanHome, device: str, shown: str
+) -> None:
+    """Hosts and adapters' serial numbers stay at home."""
+    home.plug_bus(device=device)
+    found = await async_get_config_entry_diagnostics(hass, home.entry)
+    assert found["entry"]["data"][CONF_DEVICE] == shown
+
+
+async def test_diagnostics_list_frames_and_unknown_ones_without_serial_numbers(
+    hass: HomeAssistant, home: CanHome
+) -> None:
+    """What helps to read a set that is not known yet; what names a pack is left out."""
+    home.plug_bus("deye_pcs", packs=1, inverter="deye")
+    await home.start()
+    await home.wait(3 * CYCLE)
+    found = await async_get_config_entry_diagnostics(hass, home.entry)
+    text = json.dumps(found, cls=ExtendedJSONEncoder)
+    assert found["client"]["kind"] == "BroadcastClient"
+    assert "356" in found["client"]["ids"]
+    assert found["client"]["bytes_sent"] == 0
+    (pack,) = home.bank.packs.values()
+    assert pack.spec.serial not in text
+    for half in (pack.spec.serial[:8], pack.spec.serial[8:]):
+        assert half.encode().hex() not in text.lower()
+
+
+async def test_without_a_test_the_bus_is_a_real_one_that_listens_only(hass: HomeAssistant) -> None:
+    """What stands outside tests, closed as yet: slcan on a serial port, everything else by python-can."""
+    for text, kind in (("slcan:/dev/ttyACM0", SlcanBus), ("can0", PythonCanBus)):
+        bus = connect.open_bus(hass, parse_can_address(text), acknowledge=False)(500_000)
+        assert isinstance(bus, kind)
+    assert isinstance(connect.clock(hass), SystemClock)
+
+
+@pytest.mark.parametrize("family", sorted(CAN))
+def test_every_family_has_its_own_words(family: str) -> None:
+    """What it is called, and what it can tell."""
+    words = TEXTS["selector"]
+    assert words["protocol"]["options"][family]
+    assert words["tells"]["options"][family].endswith(".")
+
+
+async def test_the_name_of_the_adapter_s_port_is_not_in_the_log(
+    home: CanHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It holds the adapter's serial number."""
+    caplog.set_level(logging.INFO)
+    home.plug_bus(device="slcan:/dev/serial/by-id/usb-CANable_2058-if00")
+    await home.start()
+    assert "CANable_2058" not in caplog.text
