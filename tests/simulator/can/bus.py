@@ -314,6 +314,10 @@ class SimPort:
                 self._waiter = None
         if not self._inbox:
             await self._check()
+        return self.drain()
+
+    def drain(self) -> Sequence[CanFrame]:
+        """Take what has arrived, without waiting."""
         frames, self._inbox = self._inbox, []
         self.received += len(frames)
         return frames
