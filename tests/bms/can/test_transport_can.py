@@ -127,7 +127,7 @@ async def test_waiting_ends_with_the_time_with_a_frame_or_with_closing(battery: 
         started = time.monotonic()
         await bus.close()
         assert time.monotonic() - started < 0.5
-    assert heart.longest < 0.05
+    assert heart.longest(but=1) < 0.05
     with pytest.raises(LinkError):
         await bus.receive(1)
     await bus.close()
@@ -408,7 +408,7 @@ async def test_frames_come_from_a_socketcand_server(server: Socketcand) -> None:
         assert await gather(bus.receive, 2) == [FRAME, CanFrame(id=0x18F20001 | EXTENDED, data=b"\x01")]
         await bus.close()
     assert bus.errors == 1
-    assert heart.longest < 0.05
+    assert heart.longest(but=1) < 0.05
     assert server.said == ["< open can0 >", "< rawmode >"] * 2
 
 
@@ -443,7 +443,7 @@ async def test_where_nobody_listens_costs_nothing(server: Socketcand, capsys: py
 async def test_a_server_that_goes_is_noticed_and_found_again(
     server: Socketcand, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """python-can returns nothing, for ever and at once; that is what gives it away."""
+    """python-can returns nothing then, at once and for ever (can.md section 10.2); the connection itself tells."""
     bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
     await bus.open()
     await until(lambda: len(server.raw) == 2)
@@ -458,7 +458,7 @@ async def test_a_server_that_goes_is_noticed_and_found_again(
         print(f"\nsocketcand gone: noticed in {took:.2f} s, with {spent:.2f} s of a core")  # noqa: T201
     assert caught.value.problem is LinkProblem.LOST
     assert took < 5
-    assert spent < 0.6
+    assert spent < 0.3
     await server.start()
     await bus.open()
     await until(lambda: len(server.raw) == 2)
@@ -471,13 +471,14 @@ async def test_a_server_that_hangs_up_at_once_is_lost_and_not_asked_all_the_time
     """It answers politely and closes, because its own bus is gone."""
     server.goodbye = True
     bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
-    used = time.process_time()
+    used, began = time.process_time(), time.monotonic()
     for _ in range(2):
         await bus.open()
         with pytest.raises(LinkError) as caught:
             await bus.receive(10)
         assert caught.value.problem is LinkProblem.LOST
-    assert time.process_time() - used < 1.2
+    assert time.process_time() - used < 0.5
+    assert time.monotonic() - began > 1.9
 
 
 async def test_a_minute_of_silence_is_looked_into_and_not_told(
@@ -541,10 +542,9 @@ async def test_a_seeed_analyser_in_use_is_busy(seeed: Port) -> None:
 
 
 async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(
-    monkeypatch: pytest.MonkeyPatch, seeed: Port, capsys: pytest.CaptureFixture[str]
+    seeed: Port, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """python-can hides it; recovered each time, nothing left behind, next to no time used while it is away."""
-    monkeypatch.setattr(subject, "_SPIN_PAUSE", 0.2)  # a second each time makes no difference but to the test's length
     changes: list[LinkProblem | None] = []
 
     class Told:
@@ -590,11 +590,11 @@ async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(
     with capsys.disabled():
         print(  # noqa: T201
             f"\nseeedstudio unplugged: {spent:.2f} s of a core until noticed, {share:.2%} of one after that, "
-            f"loop held up {heart.longest * 1000:.1f} ms at most"
+            f"loop held up {heart.longest(but=3) * 1000:.1f} ms at most but thrice"
         )
-    assert spent < 0.6
+    assert spent < 0.3
     assert share < 0.02
-    assert heart.longest < 0.05
+    assert heart.longest(but=3) < 0.05
     assert descriptors() == before
 
 

@@ -367,9 +367,12 @@ async def test_an_adapter_is_unplugged_and_replugged_ten_times(
     await asyncio.gather(opening, return_exceptions=True)
     await until(lambda: len(asyncio.all_tasks()) == 1)
     with capsys.disabled():
-        print(f"\nslcan unplugged: {share:.2%} of a core, loop held up {heart.longest * 1000:.1f} ms at most")  # noqa: T201
+        print(  # noqa: T201
+            f"\nslcan unplugged: {share:.2%} of a core, "
+            f"loop held up {heart.longest(but=3) * 1000:.1f} ms at most but thrice"
+        )
     assert share < 0.02
-    assert heart.longest < 0.05
+    assert heart.longest(but=3) < 0.05
     assert descriptors() == before
 
 

@@ -12,9 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 import logging
 import os
+import select
 import socket
 import threading
-import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,9 +40,11 @@ _NETWORK_TIMEOUT: Final = 5.0
 _SILENCE: Final = 60.0  # s
 # Frames that wait for a client; older ones are of no use to anyone. Ten seconds of a bus that repeats one frame.
 _QUEUE: Final = 20_000
-# Of the time a read may wait; a library that returns at once from a dead adapter uses nearly all of it.
-_SPINNING: Final = 0.25
-_SPIN_PAUSE: Final = 1.0
+_WAIT: Final = 0.1  # s for the thread to wait for a frame; closing takes as long
+_USB_PAUSE: Final = 0.02  # s between two looks at an adapter that can only be asked
+_JUNK_PAUSE: Final = 0.001  # s after bytes that were no frame: a line that babbles must not cost a core
+_GONE: Final = select.POLLHUP | select.POLLRDHUP | select.POLLERR | select.POLLNVAL
+_USELESS_PAUSE: Final = 1.0  # s before a bus is given up of which nothing was ever received
 _ERROR_PAUSE: Final = 0.05
 _MOST_ERRORS: Final = 20  # reads that failed in a row
 
@@ -52,7 +54,8 @@ class _Way:
     """How python-can is to be used with one interface."""
 
     arguments: Callable[[CanAddress, int | None, bool], Mapping[str, Any]]  # of the constructor
-    wait: float = 0.1  # s that a read waits; closing takes as long
+    # s that a read may wait by itself: most libraries would spin in it when their adapter has gone (can.md 10.2)
+    wait: float = 0.0
     hides_unplug: bool = False  # recv keeps returning None as if the bus were silent (can.md section 10.2)
     failure: LinkProblem = LinkProblem.FAILED  # what a failed constructor means that gave no error number
 
@@ -89,10 +92,9 @@ _WAYS: Final[Mapping[Interface, _Way]] = MappingProxyType(
         Interface.SOCKETCAND: _Way(arguments=_socketcand, hides_unplug=True, failure=LinkProblem.UNREACHABLE),
         Interface.SEEEDSTUDIO: _Way(arguments=_seeedstudio, hides_unplug=True),
         Interface.GS_USB: _Way(arguments=_indexed, hides_unplug=True, failure=LinkProblem.MISSING),
-        # the library polls without a pause for the last 50 ms of a read
-        Interface.CANALYSTII: _Way(arguments=_indexed, wait=0.5, hides_unplug=True, failure=LinkProblem.MISSING),
+        Interface.CANALYSTII: _Way(arguments=_indexed, hides_unplug=True, failure=LinkProblem.MISSING),
         Interface.UDP_MULTICAST: _Way(arguments=_udp_multicast, failure=LinkProblem.UNREACHABLE),
-        Interface.VIRTUAL: _Way(arguments=_named),
+        Interface.VIRTUAL: _Way(arguments=_named, wait=_WAIT),
     }
 )
 
@@ -215,6 +217,34 @@ def _shut(bus: BusABC) -> None:
             port.close()
 
 
+class _Watch:
+    """Waits for what an adapter's descriptor has to say, if it has one."""
+
+    def __init__(self, bus: BusABC, stop: threading.Event, pause: float) -> None:
+        """`pause`: s to wait where there is no descriptor."""
+        self._stop = stop
+        self._pause = pause
+        self._poll: select.poll | None = None
+        self.gone = False  # nothing will ever come again; what has come may still be read
+        try:
+            descriptor = bus.fileno()
+        except NotImplementedError, OSError:
+            # socketcand's bus keeps its connection to itself, and is silent for ever when it ends
+            found = (one.fileno() for one in vars(bus).values() if isinstance(one, socket.socket))
+            descriptor = next(found, -1)
+        if descriptor >= 0:
+            self._poll = select.poll()
+            self._poll.register(descriptor, select.POLLIN | select.POLLRDHUP)
+
+    def wait(self) -> None:
+        """After a read that gave nothing."""
+        if self._poll is None:
+            self._stop.wait(self._pause)
+        elif events := self._poll.poll(_WAIT * 1000):
+            self.gone = any(event & _GONE for _, event in events)
+            self._stop.wait(_JUNK_PAUSE)
+
+
 class _Counter:
     """Outlives the threads that count."""
 
@@ -235,6 +265,7 @@ class _Reader:
         self._clock = clock
         self._counter = counter
         self._loop = asyncio.get_running_loop()
+        self._useful = False  # something was received
         self._told = False  # the loop will look, it need not be told again
         self._stop = threading.Event()
         self.frames: deque[CanFrame] = deque(maxlen=_QUEUE)
@@ -293,6 +324,9 @@ class _Reader:
             finally:
                 _shut(bus)
             if problem is not None:
+                if not self._useful:
+                    # a server that answers politely and hangs up must not be called without a pause
+                    self._stop.wait(_USELESS_PAUSE)
                 return problem
         return None
 
@@ -307,10 +341,10 @@ class _Reader:
     def _listen(self, bus: BusABC) -> LinkError | None:
         """Read until told to stop; also returns, with None, when the bus is to be opened anew."""
         way, clock, frames = self._way, self._clock, self.frames
+        watch = _Watch(bus, self._stop, 0.0 if way.wait else _USB_PAUSE)
         heard = clock.monotonic()
-        failed = spun = 0
+        failed = 0
         while not self._stop.is_set():
-            began, used = time.monotonic(), time.thread_time()
             try:
                 message = bus.recv(way.wait)
             except Exception as err:  # noqa: BLE001 - see `_open`; a malformed frame is one of these, too
@@ -321,20 +355,16 @@ class _Reader:
                 self._stop.wait(_ERROR_PAUSE)
                 continue
             if message is None:
-                took = time.monotonic() - began
-                if time.thread_time() - used > _SPINNING * max(took, way.wait):
-                    spun += 1
-                    if spun > 1:
-                        return LinkError(LinkProblem.LOST, "the adapter does not answer")
-                    self._stop.wait(_SPIN_PAUSE)
-                else:
-                    spun = 0
+                if watch.gone:
+                    return LinkError(LinkProblem.LOST, "hung up")
                 if way.hides_unplug and clock.monotonic() - heard > _SILENCE:
                     # a battery asleep, or an adapter gone: opening it anew tells
                     return None
+                watch.wait()
                 continue
             heard = clock.monotonic()
-            failed = spun = 0
+            failed = 0
+            self._useful = True
             if message.is_error_frame:
                 self._counter.errors += 1
             elif not message.is_remote_frame and not message.is_fd:
