@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 import signal
 
-from custom_components.lfp_battery.bms.can_frame import id_text
+from custom_components.lfp_battery.bms.can_frame import EXTENDED, id_text
 from custom_components.lfp_battery.bms.clock import SystemClock
 from tests.simulator.bank import SimBank
 
@@ -31,7 +31,7 @@ def parse_fault(text: str) -> Fault:
             name, _, value = option.partition("=")
             match name:
                 case "id":
-                    ids.add(int(value, 16))
+                    ids.add(int(value, 16) | (EXTENDED if len(value) > 3 else 0))
                 case "probability":
                     probability = float(value)
                 case "count":
