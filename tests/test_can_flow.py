@@ -552,11 +552,11 @@ async def test_an_adapter_in_use_or_ignored_is_not_offered(hass: HomeAssistant, 
     await line.unload()
     for entry in hass.config_entries.async_entries(DOMAIN):
         await hass.config_entries.async_remove(entry.entry_id)
-    form = await _plug_in(hass)
+    await _plug_in(hass)
     (flow,) = hass.config_entries.flow.async_progress()
     ignored = {"unique_id": flow["context"]["unique_id"], "title": "CANable"}
     await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_IGNORE}, data=ignored)
-    hass.config_entries.flow.async_abort(form["flow_id"])
+    assert hass.config_entries.flow.async_progress() == []
     result = await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=_CANABLE)
     assert result["type"] is FlowResultType.ABORT
 
