@@ -15,6 +15,7 @@ from tests.bms.rig import Told
 from tests.simulator.bank import SimBank
 from tests.simulator.can.bus import SimBus
 from tests.simulator.can.families import SETS, make_speaker
+from tests.simulator.can.inverter import usual_inverter
 from tests.simulator.can.speaker import CanSpeaker
 
 # Frames are handed over this many seconds after the first of a few: an alarm is to be told within a tenth.
@@ -44,6 +45,8 @@ class BusRig:
         self.speaker = make_speaker(name or "pylon", self.bank)
         if name is not None:
             self.bus.add(self.speaker)
+        if name is not None and SETS[name].answers:
+            self.bus.add(usual_inverter(SETS[name].family))
         self.client = BroadcastClient(
             self.bus,
             CAN[family or (SETS[name].family if name else "pylon")],
@@ -76,11 +79,11 @@ class BusRig:
         self.bus.inject(*(CanFrame(id=int(name[1:], 16), data=bytes.fromhex(data)) for name, data in frames.items()))
         await self.clock.settle()
 
-    async def repeat(self, seconds: float, *, period: float = 1.0, **frames: str) -> None:
-        """The same frames again and again for so long."""
-        for _ in range(round(seconds / period)):
+    async def repeat(self, seconds: int, /, **frames: str) -> None:
+        """The same frames once a second for so long."""
+        for _ in range(seconds):
             await self.say(**frames)
-            await self.clock.advance(period)
+            await self.clock.advance(1.0)
 
     @property
     def now(self) -> float:

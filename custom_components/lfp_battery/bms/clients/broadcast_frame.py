@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import replace
+import math
 
 from ..model import Alarm
 from ..protocols.can.base import Said
@@ -11,6 +12,9 @@ from ..protocols.can.base import Said
 _PERIODS, _LEAST, _TEXT = 5, 30.0, 300.0
 # Its period is the longest of so many that were observed, but for one: a single gap is a miss.
 _OBSERVED = 6
+# What comes in such different intervals (of these, at least so many; s that count as the shortest) has no pace.
+_IRREGULAR, _ENOUGH, _SHORTEST = 10, 3, 0.5
+_ALARMS = frozenset({"alarms"})
 _NAMES = frozenset({"manufacturer"})
 # What a battery measures; without any of these it is not there.
 _ESSENTIAL = frozenset({"voltage", "current", "soc", "cell_voltages", "cell_voltage_min"})
@@ -30,6 +34,7 @@ class HeardFrame:
     __slots__ = (
         "_gaps",
         "_last_alarms",
+        "_only_alarms",
         "_pending",
         "_swings",
         "count",
@@ -97,6 +102,7 @@ class HeardFrame:
     def _believe(self, said: Said | None) -> None:
         self._pending = None
         self.said = said
+        self._only_alarms = said is not None and said.values.keys() == _ALARMS
         self.text = said is not None and said.values.keys() <= _NAMES
         self.essential = said is not None and not _ESSENTIAL.isdisjoint(said.values)
 
@@ -127,8 +133,15 @@ class HeardFrame:
 
     @property
     def expires(self) -> float:
-        """When it is too old to be shown, monotonic."""
+        """When it is too old to be shown, monotonic; never, where it comes only when it has something to say."""
+        if self._only_alarms and not self._regular:
+            return math.inf
         return self.received + max(_TEXT if self.text else _LEAST, _PERIODS * (self.period or 0.0))
+
+    @property
+    def _regular(self) -> bool:
+        """Whether it comes at a pace of its own; Sofar's alarms do not (can.md section 6.12)."""
+        return len(self._gaps) >= _ENOUGH and max(self._gaps) <= _IRREGULAR * max(min(self._gaps), _SHORTEST)
 
     def torn(self, now: float) -> bool:
         """Whether two batteries send it: its values swing to and fro as those of one cannot."""

@@ -12,6 +12,7 @@ from ..protocols.can.base import BANK
 from .broadcast_frame import HeardFrame
 
 # What stands although two batteries send under one name.
+_MOVED = 3.0  # % of charge by which nothing can move while what is left stays the same (can.md section 4.3)
 _UNDISPUTED = frozenset({"address", "derived", "alarms", "family"})
 
 
@@ -73,6 +74,8 @@ class BroadcastUnit[StateT: BatteryState]:
         self.torn = False
         self.gate: Gate[StateT] = Gate(limits=limits, weak_check=False, within=ON_CAN)
         self._limits = limits
+        self._left: float | None = None  # Ah, that was said last
+        self._lowest = self._highest = 0.0  # %, while it said so
         self._shown: tuple[float, int, bool] | None = None  # what of the bus the state stands for
 
     def take(
@@ -93,8 +96,23 @@ class BroadcastUnit[StateT: BatteryState]:
         if summary.torn:
             self.state, self.held_back = _disputed(state, alarms)
         else:
-            self.state, held_back = self.gate.admit(state)
+            self.state, held_back = self.gate.admit(self._without_installed(state))
             self.held_back = dict.fromkeys(summary.doubted, Reason.JUMP.value) | held_back
+
+    def _without_installed(self, state: StateT) -> StateT:
+        """What is left must move with the state of charge, or else it is what the battery holds when it is full.
+
+        One pack sends that in the place where Victron's set has what is left (can.md section 4.3).
+        """
+        left, soc = state.remaining_capacity, state.soc
+        if left is None or soc is None:
+            return state
+        if left != self._left:
+            self._left, self._lowest, self._highest = left, soc, soc
+        self._lowest, self._highest = min(self._lowest, soc), max(self._highest, soc)
+        if self._highest - self._lowest <= _MOVED:
+            return state
+        return replace(state, remaining_capacity=None)
 
     def _identify(self, identity: Identity | None) -> None:
         if identity == self.identity:
@@ -117,7 +135,7 @@ class BroadcastUnit[StateT: BatteryState]:
         self.held_back = {}
         self.alarms = frozenset()
         self.expires, self.period, self.torn = float("-inf"), None, False
-        self._shown = None
+        self._shown = self._left = None
         self.gate.forget()
         self.gate.know(self._limits or Limits())
 
