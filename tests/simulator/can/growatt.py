@@ -119,10 +119,10 @@ def _limits(view: View) -> Body:
 
 
 def _limits_jk(view: View) -> Body:
-    """311 as JK has it: the status comes first; a BMS by itself, for with bit 8 set it could be a voltage limit."""
+    """311 as JK has it: the status comes first, which with bit 8 set could be a voltage limit by its size."""
     return (
         _be()
-        .word(0, _status(view) & 0xFF)
+        .word(0, _status(view))
         .word(2, view.charge_voltage_limit, 10, "charge_voltage_limit")
         .word(4, view.charge_limit * view.inverter, 10, "charge_current_limit")
         .word(6, view.discharge_limit * view.inverter, 10, "discharge_current_limit")
