@@ -105,7 +105,7 @@ def _texts() -> dict[str, Any]:
 async def add_battery(api: Api, battery: Battery, say: Callable[[str], None]) -> str:
     """Go through the config flow as a person would; the id of the new entry."""
     texts = _texts()
-    answers = {"serial": {"device": str(battery.port.path)}, **battery.answers}
+    answers = {battery.transport: {"device": battery.device}, **battery.answers}
     said = ""
     async with _at_most(FLOW_TIMEOUT, lambda: f"the config flow was still at this: {said}"):
         step = await api.call("POST", FLOWS, {"handler": DOMAIN})
@@ -117,10 +117,10 @@ async def add_battery(api: Api, battery: Battery, say: Callable[[str], None]) ->
                 raise HomeError(f"the config flow says: {' '.join(reasons)}")
             match step["type"], step.get("step_id"):
                 case "menu", _:
-                    step = await api.call("POST", flow, {"next_step_id": "serial"})
-                case "form", "serial":
-                    step = await api.call("POST", flow, answers["serial"])
-                case "form", ("confirm" | "confirm_bank") as name:
+                    step = await api.call("POST", flow, {"next_step_id": battery.transport})
+                case "form", ("serial" | "can") as name:
+                    step = await api.call("POST", flow, answers[name])
+                case "form", ("confirm" | "confirm_bank" | "confirm_can") as name:
                     say(f"  found {placeholders.get('count')}, {placeholders.get('protocol')}")
                     step = await api.call("POST", flow, answers.get(name, {}))
                 case "progress", _:
@@ -161,7 +161,7 @@ def differences(battery: Battery, shown: Mapping[str, Entities]) -> tuple[dict[s
     wrong: list[str] = []
     for unit, address in battery.units.items():
         entities = shown.get(unit, {})
-        history = battery.ledger.sent_bank if address is None else battery.ledger.sent.get(address, ())
+        history = battery.sent(address)
         report[unit] = {state["entity_id"]: state["state"] for _, state in sorted(entities.items())}
         for key, expectation in EXPECTED.items():
             if not (wanted := expected_of(key, history)) and key not in ALWAYS:

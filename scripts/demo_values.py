@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from tests.simulator.ledger import Sent
-
 type Values = Mapping[str, Any]
 
 
@@ -55,13 +53,13 @@ ALWAYS = frozenset({"voltage", "current", "power", "soc"})
 ATTRIBUTE_OF = {"cell_voltages": "cell_voltage_spread"}
 
 
-def expected_of(key: str, history: Iterable[Sent]) -> list[Any]:
+def expected_of(key: str, history: Iterable[Values]) -> list[Any]:
     """All that this entity may show after these answers; empty where the battery never said it."""
     value = EXPECTED[key].value
     found = []
     for sent in history:
         try:
-            found.append(value(sent.values))
+            found.append(value(sent))
         except KeyError, TypeError:  # TypeError: said to be unknown
             continue
     return found
