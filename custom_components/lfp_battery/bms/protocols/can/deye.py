@@ -91,7 +91,8 @@ _CELL_MAKERS: Final = {
 
 
 def _current(at: int) -> Number:
-    return signed("current", at, -10)
+    """Turned while it is an integer, which has no -0."""
+    return Number(name="current", at=at, code="h", missing=frozenset({-0x8000}), form=lambda raw: -raw / 10)
 
 
 def _maker(data: bytes, values: Values, info: Values) -> None:
