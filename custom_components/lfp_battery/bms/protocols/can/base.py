@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, override
+from typing import Any, ClassVar, Final, override
 
 from ...can_frame import CanFrame
 from ...model import BankState, Identity, PackState, power_of
@@ -17,6 +17,7 @@ from ..base import BatteryProtocol, Decoded
 # Where the identity of the bank stands among those of the packs, which count from 1.
 BANK = 0
 
+_POWER: Final = frozenset({"power"})
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 # Fields of Identity that come in two frames, as "model_1" and "model_2"; whether the first half may stand alone.
@@ -33,9 +34,12 @@ def _join_halves(identity: dict[str, Any]) -> None:
             identity.setdefault(name, text)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Said:
-    """What one frame says; what it does not say is absent, and nothing stands in for it."""
+    """What one frame says; what it does not say is absent, and nothing stands in for it.
+
+    Not frozen, because one is made of every frame, and a frozen one takes three times as long.
+    """
 
     values: Mapping[str, Any] = _NOTHING  # fields of BankState, or of PackState where `pack` is given
     pack: int | None = None  # from 1
@@ -79,26 +83,35 @@ class CanFamily(BatteryProtocol):
         identities: dict[int, dict[str, Any]] = {}
         info: dict[str, Any] = {}
         for one in said:
-            if one.values:
+            if values := one.values:
                 unit = bank if one.pack is None else packs.setdefault(one.pack, {})
-                alarms = unit.get("alarms")
-                unit.update(one.values)
-                if alarms and "alarms" in one.values:
-                    unit["alarms"] = alarms | one.values["alarms"]
-            if one.identity:
+                if "alarms" in values and (alarms := unit.get("alarms")):
+                    unit |= values
+                    unit["alarms"] |= alarms
+                else:
+                    unit |= values
+            if one.identity is not _NOTHING:
                 identities.setdefault(one.pack or BANK, {}).update(one.identity)
-            if one.info:
-                info.update(one.info)
+            if one.info is not _NOTHING:
+                info |= one.info
         for identity in identities.values():
             _join_halves(identity)
         self.settle(bank, packs, info)
-        for unit in (bank, *packs.values()):
-            if "power" not in unit and (power := power_of(unit.get("voltage"), unit.get("current"))) is not None:
-                unit["power"] = power
-                unit["derived"] = unit.get("derived", frozenset()) | {"power"}
+        _derive_power(bank)
+        for unit in packs.values():
+            _derive_power(unit)
+        if bank:
+            bank.setdefault("family", self.name)
+        # empty mappings are made without a comprehension: this runs for every report
         return Decoded(
-            packs={address: PackState(address=address, **values) for address, values in sorted(packs.items())},
-            bank=BankState(**{"family": self.name, **bank}) if bank else None,
-            identities={address: Identity(**values) for address, values in identities.items() if values},
+            packs={pack: PackState(address=pack, **values) for pack, values in sorted(packs.items())} if packs else {},
+            bank=BankState(**bank) if bank else None,
+            identities={pack: Identity(**who) for pack, who in identities.items() if who} if identities else {},
             info=info,
         )
+
+
+def _derive_power(unit: dict[str, Any]) -> None:
+    if "power" not in unit and (power := power_of(unit.get("voltage"), unit.get("current"))) is not None:
+        unit["power"] = power
+        unit["derived"] = unit["derived"] | _POWER if "derived" in unit else _POWER

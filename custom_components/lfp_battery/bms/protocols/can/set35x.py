@@ -27,6 +27,7 @@ _TENTHS_AT_MOST: Final = 6.0
 _TENTHS_RATIO: Final = (8.0, 12.0)
 _TENTHS_FROM: Final = 10.0
 
+_FINE: Final = "fine_soc"
 # 370 has its smaller values first, so that 371 cannot be trusted to name the cells in the order of its table.
 _MIN_FIRST: Final = "min_first"
 
@@ -54,24 +55,8 @@ def _version(raw: int) -> str:
     return ".".join(str(byte) for byte in raw.to_bytes(4))
 
 
-def _fine_soc(data: bytes, values: Values, _: Values) -> None:
-    """355 [4:5] may hold the state of charge in hundredths, or anything else."""
-    if len(data) < 6 or (soc := values.get("soc")) is None:
-        return
-    (fine,) = _U16(data, 4)
-    if 0 < fine <= 10000 and abs(fine / 100 - soc) <= _SOC_AGREES:
-        values["soc"] = fine / 100
-
-
-def _no_modules(data: bytes, values: Values, info: Values) -> None:
-    """Emulators count 0 modules: that is not known, and what they said stays for diagnostics (can.md section 5)."""
-    if len(data) > 4 and not data[4]:
-        info["modules"] = 0
-
-
-def _tagged_capacity(data: bytes, values: Values, info: Values) -> None:
+def _tagged_capacity(data: bytes, values: Values, _: Values) -> None:
     """359 [5:6] is a capacity in Luxpower's set, and two letters in Pylon's."""
-    _no_modules(data, values, info)
     if len(data) >= 7 and (capacity := _U16(data, 5)[0]) and not data[5:7].isalpha():
         values["design_capacity"] = capacity
 
@@ -108,7 +93,9 @@ _351 = Layout(
 )
 _SOC = word("soc", 0)
 _SOH = word("soh", 2)
-_355 = Layout(_SOC, _SOH, finish=_fine_soc)
+# in hundredths, or anything else: see `Set35x.settle`
+_FINE_SOC = _some(_FINE, 4, 100)
+_355 = Layout(_SOC, _SOH, _FINE_SOC)
 # no pack has -0.01 V
 _VOLTAGE = Number(name="voltage", at=0, code="h", form=_volts, missing=frozenset({-1, -0x8000}))
 _CURRENT = signed("current", 2, 10)
@@ -116,8 +103,8 @@ _TEMPERATURE = signed("temperature", 4, 10)
 _356 = Layout(_VOLTAGE, _CURRENT, _TEMPERATURE)
 _35E = Layout(Text(name="manufacturer", place="values"))
 
-_MODULES = number("modules", 4)
-_359 = Layout(*PYLON_359, _MODULES, finish=_no_modules)
+_MODULES = Number(name="modules", at=4, code="B", missing=frozenset({0xFF}))
+_359 = Layout(*PYLON_359, _MODULES)
 _35A = Layout(*SMA_35A, paired=True)
 _ENABLES = (Flag(name="charge_enabled", at=0, mask=0x80), Flag(name="discharge_enabled", at=0, mask=0x40))
 _FORCE = Flag(name="force_charge_requested", at=0, mask=0x30)  # two bits for two urgencies
@@ -192,6 +179,13 @@ class Set35x(LayoutFamily):
     @override
     def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
         """See `CanFamily`."""
+        if _FINE in bank:
+            fine, soc = bank.pop(_FINE), bank.get("soc")
+            if soc is not None and fine <= 100 and abs(fine - soc) <= _SOC_AGREES:
+                bank["soc"] = fine
+        # emulators count 0 modules: that is not known (can.md section 5), and what they said stays for diagnostics
+        if bank.get("modules") == 0:
+            info["modules"] = bank.pop("modules")
         # MG counts in 0.01 kWh in a frame that has 0.1 kWh (can.md 6.8)
         if "energy_charged" in bank and str(bank.get("manufacturer", "")).startswith("MG"):
             for name in ("energy_charged", "energy_discharged"):
@@ -366,7 +360,7 @@ class Sofar(Set35x):
     experimental = True
     layouts = {
         **_CORE,
-        0x355: Layout(_SOC, _SOH, number("remaining_capacity", 6, "H"), finish=_fine_soc),
+        0x355: Layout(_SOC, _SOH, _FINE_SOC, number("remaining_capacity", 6, "H")),
         0x356: Layout(_VOLTAGE, _CURRENT, _TEMPERATURE, word("cycles", 6)),
         0x359: Layout(
             *(
