@@ -108,7 +108,7 @@ def random_bank(rng: random.Random, clock: DrivenClock) -> SimBank:
 
 
 @pytest.mark.parametrize("name", READ_IN_FULL)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_codec_reads_what_was_sent(name: str, seed: int) -> None:
     """Of any bank, every field is told as the wire has it, none is missing, and none is made up."""
