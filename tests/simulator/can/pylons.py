@@ -87,8 +87,8 @@ SOLARK: Final = in_order(
 def _lux_charge(view: View) -> Body:
     """355; a reader may take the last four bytes for cells only from 2.0 to 4.2 V (section 4.3)."""
     body = Body().word(0, view.soc, 1, "soc").word(2, view.soh, 1, "soh")
-    for at, place, name in ((4, view.cell_high, "cell_voltage_max"), (6, view.cell_low, "cell_voltage_min")):
-        body.word(at, place.value, 1000, name if 2.0 <= round(place.value, 3) <= 4.2 else None)
+    for at, place, field in ((4, view.cell_high, "cell_voltage_max"), (6, view.cell_low, "cell_voltage_min")):
+        body.word(at, place.value, 1000, field if 2.0 <= round(place.value, 3) <= 4.2 else None)
     return body
 
 
