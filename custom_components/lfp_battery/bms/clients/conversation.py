@@ -28,8 +28,9 @@ _IGNORED = 4
 _PROMPT = 0.3
 # ... and beyond twice the usual turn-round, in seconds, once it is.
 _SLACK = 0.15
-# Share of the usual time to the master's next question after which what comes may answer that one.
-_PACE = 0.9
+# Share of the usual time to the master's next question after which what comes may answer that one; its answer takes as
+# long as answers do, so that of a master who asks back to back it is this share, counted from the quickest of them.
+_PACE, _BACK_TO_BACK = 0.9, 0.5
 # A second pack at the same address answers the same question within this time, in seconds.
 _SECOND = 2.0
 # Observations without which nothing is called usual: of one question, and of the line.
@@ -230,17 +231,19 @@ class Conversation:
         """How soon after its question an answer is certainly its own, in seconds."""
         turns = habit.turns if len(habit.turns) >= _OWN else self._turns if len(self._turns) >= _LINE else ()
         usual = 2 * _median(turns) + _SLACK if turns else _PROMPT
-        pace = self._pace(habit)
-        return usual if pace is None else min(usual, pace)
+        if (gap := self._gap(habit)) is None:
+            return usual
+        quickest = sorted(self._turns)[1] if len(self._turns) >= _LINE else 0.0  # ... one may have been held back
+        return min(usual, max(_PACE * gap, _BACK_TO_BACK * gap + quickest))
 
-    def _pace(self, habit: _Habit) -> float | None:
+    def _gap(self, habit: _Habit) -> float | None:
         """Seconds after a question in which its master has never yet asked the next; None: not known."""
         if len(self._gaps) < _LINE:
             return None
         gaps = sorted(habit.gaps)
         if len(gaps) >= _LINE:
-            return _PACE * gaps[1]  # what a gateway has held back makes one too short
-        return _PACE * min([*gaps, _median(self._gaps)])  # a question that was not heard makes one too long
+            return gaps[1]  # what a gateway has held back makes one too short
+        return min([*gaps, _median(self._gaps)])  # a question that was not heard makes one too long
 
     def _is_unsure(self, asked: _Asked, frame: bytes, *, late: bool) -> bool:
         """Whether this answer to the last question may belong to an earlier one, or to one that was not heard."""
@@ -255,8 +258,8 @@ class Conversation:
 
     def _is_second(self, asked: _Asked, frame: bytes, now: float) -> bool:
         """Whether another answer is to the same question, and not to one that was not heard."""
-        pace = self._pace(self._habit(asked.question))
-        return pace is not None and self._turn(asked, frame, now) < min(pace, _SECOND)
+        gap = self._gap(self._habit(asked.question))
+        return gap is not None and self._turn(asked, frame, now) < min(_PACE * gap, _SECOND)
 
     def _read(self, question: bytes, frame: bytes) -> Decoded | None:
         """What this frame says as the answer to a question; None if it is not. Raises RefusedError."""

@@ -16,7 +16,8 @@ from .units import combine
 
 # A fragment is gone after so many of its periods without renewal, but not before so many seconds.
 _PERIODS, _LEAST = 3, 60.0
-# ... and after so many seconds as long as it came only once: a slow master with many packs takes minutes for a round.
+# ... and after so many seconds as long as it came only once and its question was not heard again: a slow master with
+# many packs takes minutes for a round.
 _ONCE = 300.0
 # Its period is the longest of so many that were observed, but for one: a single gap is a miss.
 _OBSERVED = 6
@@ -29,13 +30,14 @@ _ANSWERS_UNTIL_KNOWN = 2
 class Fragment[StateT: BatteryState]:
     """The last that one question brought, as far as it was believed."""
 
-    __slots__ = ("_intervals", "essential", "frame", "gate", "held_back", "received", "state")
+    __slots__ = ("_asked_again", "_intervals", "essential", "frame", "gate", "held_back", "received", "state")
 
     def __init__(self, gate: Gate[StateT], state: StateT, now: float) -> None:
         """The first answer."""
         self.gate = gate
         self.received = now
         self._intervals: deque[float] = deque(maxlen=_OBSERVED)
+        self._asked_again: float | None = None  # seconds from the only answer to the question that brought no other
         self.frame: bytes | None = None  # for diagnostics; None where it holds a serial number
         self.essential = False
         self._admit(state)
@@ -45,6 +47,11 @@ class Fragment[StateT: BatteryState]:
         self._intervals.append(now - self.received)
         self.received = now
         self._admit(state)
+
+    def missed(self, now: float) -> None:
+        """Its question was asked once more, and brought nothing that can be used."""
+        if self._asked_again is None:
+            self._asked_again = now - self.received
 
     def _admit(self, state: StateT) -> None:
         # nothing can be asked again: what surprises waits for the next answer to the same question
@@ -60,7 +67,7 @@ class Fragment[StateT: BatteryState]:
     @property
     def expires(self) -> float:
         """When it is too old to be shown, monotonic."""
-        period = self.period
+        period = self._asked_again if self.period is None else self.period
         return self.received + (_ONCE if period is None else max(_LEAST, _PERIODS * period))
 
 
@@ -112,6 +119,11 @@ class OverheardUnit[StateT: BatteryState]:
                 self.fragments = {key: fragment}  # the others may still be of either
                 self._changed(now)
             self.doubts.begin()
+
+    def missed(self, question: bytes, now: float) -> None:
+        """A question brought nothing that can be used."""
+        if (fragment := self.fragments.get(question)) is not None:
+            fragment.missed(now)
 
     def doubt(self, now: float, *, others_clean: bool) -> None:
         """Look whether two packs answer here: then nothing of either is shown."""

@@ -277,6 +277,8 @@ class ListeningClient:
         if unit is None:
             return
         outcome = overheard.outcome
+        if outcome is not Outcome.ANSWERED:
+            unit.missed(overheard.question, now)
         if outcome is Outcome.TWICE:
             unit.doubts.answered_twice(now)
         elif outcome is Outcome.UNSURE:
