@@ -127,7 +127,7 @@ class Row:
 def listening() -> Iterator[Row]:
     """Every set that the simulator can send."""
     for name, one in SETS.items():
-        site = CanSite(name)
+        site = CanSite(name, inverter=True)
         report = asyncio.run(site.listen())
         yield Row(
             name=name, family=one.family, found=report.protocol, named=site.named(one.family), seconds=site.seconds

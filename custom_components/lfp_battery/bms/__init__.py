@@ -1,11 +1,13 @@
 """Reading LiFePO4 battery packs; knows nothing of Home Assistant. These are the names for the world outside."""
 
+from .can_frame import CanFrame
 from .catalog import FAMILIES, Family, Model, find_model
 from .clients.base import BatteryClient, ClientListener
+from .clients.broadcast import BroadcastClient
 from .clients.listening import ListeningClient
 from .clients.polled import PolledClient
 from .clock import Clock, DrivenClock, SystemClock
-from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, scan
+from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, listen, scan
 from .energy import EnergyMeter
 from .errors import BmsError, FrameError, LinkError, LinkProblem, Refusal, RefusedError
 from .model import (
@@ -22,20 +24,29 @@ from .model import (
     Severity,
 )
 from .plausibility import Limits
-from .protocols import DECODERS, POLLED
-from .transports import ByteTransport
+from .protocols import DECODERS, POLLED, PROTOCOLS
+from .protocols.can import CAN
+from .transports import ByteTransport, CanTransport
+from .transports.can import open_bus
+from .transports.can_address import CanAddress, parse_can_address
 from .transports.serial import SerialTransport, check_url
 
 __all__ = [
+    "CAN",
     "DECODERS",
     "FAMILIES",
     "POLLED",
+    "PROTOCOLS",
     "Alarm",
     "BankState",
     "BatteryClient",
     "BatteryState",
     "BmsError",
+    "BroadcastClient",
     "ByteTransport",
+    "CanAddress",
+    "CanFrame",
+    "CanTransport",
     "ClientListener",
     "Clock",
     "Condition",
@@ -67,5 +78,8 @@ __all__ = [
     "SystemClock",
     "check_url",
     "find_model",
+    "listen",
+    "open_bus",
+    "parse_can_address",
     "scan",
 ]

@@ -97,7 +97,8 @@ def _bus(given: argparse.Namespace) -> _Bus:
     except LinkError as err:
         if err.problem is LinkProblem.CREDENTIALS:
             raise _RefusedError("an address must not hold a password") from None
-        raise _RefusedError(f"{given.port!r} is not the address of a CAN bus: {err.detail}") from None
+        why = f": {err.detail}" if err.detail else ""
+        raise _RefusedError(f"{given.port!r} is not the address of a CAN bus{why}") from None
     adapter = address.adapter
     if given.bitrate is not None:
         if not adapter.sets_bitrate:
@@ -115,7 +116,7 @@ def _command(name: str, work: Callable[[argparse.Namespace], int]) -> Callable[[
     def command(given: argparse.Namespace) -> int:
         try:
             return work(given)
-        except (_RefusedError, OSError) as err:
+        except (_RefusedError, FileExistsError, FileNotFoundError, PermissionError, IsADirectoryError) as err:
             say(f"{name}: {err}")
             return 1
 

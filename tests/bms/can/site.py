@@ -7,7 +7,8 @@ from custom_components.lfp_battery.bms.discovery import Progress, ScanReport, li
 from custom_components.lfp_battery.bms.transports import CanTransport
 from tests.simulator.bank import SimBank, Steady
 from tests.simulator.can.bus import BITRATE, SimBus
-from tests.simulator.can.families import make_speaker
+from tests.simulator.can.families import SETS, make_speaker
+from tests.simulator.can.inverter import usual_inverter
 from tests.simulator.can.speaker import Node
 
 _FOR_EVER = 120.0
@@ -20,18 +21,21 @@ class CanSite:
         self,
         name: str | None = "pylon",
         *nodes: Node,
+        inverter: bool = False,
         packs: int = 2,
         bitrate: int = BITRATE,
         alone: bool = False,
         silent: bool = True,
     ) -> None:
-        """Connect everything."""
+        """Connect everything; `inverter`: the usual one beside this battery."""
         self.clock = DrivenClock()
         self.bank = SimBank(packs, self.clock, profile=Steady(rate=0.1))
         self.bus = SimBus(*nodes, clock=self.clock, bitrate=bitrate, alone=alone)
         self.speaker = None if name is None else make_speaker(name, self.bank)
         if self.speaker is not None:
             self.bus.add(self.speaker)
+        if name is not None and inverter:
+            self.bus.add(usual_inverter(SETS[name].family))
         self.silent = silent
         self.progress: list[tuple[float, Progress]] = []
         self.rates: list[int | None] = []
