@@ -1,0 +1,388 @@
+"""The 35x families: what each frame says in each dialect, and what it must not be taken to say."""
+
+from collections.abc import Mapping
+import json
+from typing import Any
+
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from custom_components.lfp_battery.bms.can_frame import CanFrame
+from custom_components.lfp_battery.bms.model import Alarm, BankState, Condition, Identity, Severity
+from custom_components.lfp_battery.bms.plausibility import hold_back
+from custom_components.lfp_battery.bms.protocols.can import CAN
+from custom_components.lfp_battery.bms.protocols.can.base import BANK, Said
+from custom_components.lfp_battery.bms.protocols.can.set35x import FAMILIES
+
+from ..captured import CAPTURES
+from .own import bank, captures, heard, said
+
+NAMES = tuple(family.name for family in FAMILIES)
+ROWS: list[dict[str, Any]] = json.loads((CAPTURES / "can-35x-conditions.json").read_text(encoding="utf-8"))["rows"]
+
+
+def _data(where: str) -> tuple[str, bytes]:
+    """An identifier and the bytes in which only that bit, pair or mask is set."""
+    frame_id, place, *rest = where.split(" ", 2)
+    data = bytearray(8)
+    byte, _, bits = place.removeprefix("B").partition(".")
+    if bits:  # a bit, or the lower one of a pair
+        data[int(byte)] = 1 << int(bits.partition("-")[0])
+    else:
+        data[int(byte)] = int(rest[0], 16)
+    return frame_id, bytes(data)
+
+
+def _rows(*, flags: bool) -> list[Any]:
+    return [
+        pytest.param(row, id=f"{row['protocol']} {row['where']} {row['name']}")
+        for row in ROWS
+        if (row["list"] == "flags") is flags
+    ]
+
+
+def _one(family: str, frame_id: str, data: str) -> Mapping[str, Any]:
+    """The fields of the bank that one frame gives a value to."""
+    state = heard(family, (frame_id, data)).bank
+    if state is None:
+        return {}
+    return {
+        name: value
+        for name in BankState.__dataclass_fields__
+        if name not in ("family", "derived") and (value := getattr(state, name)) is not None
+    }
+
+
+@pytest.mark.parametrize("capture", captures("can-35x.json"))
+def test_a_set_comes_out_as_its_source_says(capture: Mapping[str, Any]) -> None:
+    """Real batteries of each dialect, and one made set for each that nobody captured."""
+    decoded = heard(capture["family"], *capture["frames"])
+    assert decoded.bank is not None
+    expected = dict(capture["bank"])
+    if (alarms := expected.pop("alarms", None)) is not None:
+        assert decoded.bank.alarms == frozenset(
+            Alarm(condition=Condition(condition), severity=Severity(severity)) for condition, severity in alarms
+        )
+    for name, value in expected.items():
+        got = getattr(decoded.bank, name)
+        if isinstance(value, float):
+            assert got == pytest.approx(value, abs=1e-6), name
+        else:
+            assert got == value and isinstance(got, bool) == isinstance(value, bool), name
+    for name, value in capture.get("identity", {}).items():
+        assert getattr(decoded.identities[BANK], name) == value
+    for name, value in capture.get("info", {}).items():
+        assert decoded.info[name] == value, name
+    assert hold_back(decoded.bank)[1] == {}
+
+
+@pytest.mark.parametrize("row", _rows(flags=False))
+def test_a_bit_is_its_alarm_and_nothing_else(row: Mapping[str, Any]) -> None:
+    """One bit, one condition of its severity: for every bit of 359, 35A and 399 that a document or a capture names."""
+    frame_id, data = _data(row["where"])
+    expected = frozenset({Alarm(condition=Condition(row["condition"]), severity=Severity(row["severity"]))})
+    assert bank(row["protocol"], (frame_id, data.hex())).alarms == expected
+
+
+@pytest.mark.parametrize("row", _rows(flags=True))
+def test_a_flag_sets_its_field_and_no_alarm(row: Mapping[str, Any]) -> None:
+    """What the model has no field for stands in info; a command to a relay is nowhere."""
+    frame_id, data = _data(row["where"])
+    decoded = heard(row["protocol"], (frame_id, data.hex()))
+    assert decoded.bank is None or not decoded.bank.alarms
+    if "flag" in row:
+        assert getattr(decoded.bank, row["flag"]) is True
+    elif frame_id == "35B":
+        assert [name for name, value in decoded.info.items() if value] == [row["name"]]
+
+
+@pytest.mark.parametrize("data", ["AAAAAAAAAAAAAAAA", "0000000000000000", "FFFFFFFFFFFFFFFF"])
+def test_a_pair_of_bits_is_active_only_as_01(data: str) -> None:
+    """BYD sends 10 for normal, Pytes and Pylontech 00; 11 is not supported (can.md 6.8)."""
+    for family in ("sma", "victron", "discover"):
+        assert bank(family, ("35A", data)).alarms == frozenset()
+
+
+def test_alarms_of_two_frames_are_united() -> None:
+    """Dyness sends both kinds; a quiet one after the other clears nothing."""
+    found = bank("dyness", ("359", "0200000000000000"), ("35A", "1000000000000000"), ("359", "0200000000000000"))
+    assert found.alarms is not None
+    assert {alarm.condition for alarm in found.alarms} == {Condition.OVERVOLTAGE, Condition.UNDERVOLTAGE}
+
+
+@pytest.mark.parametrize(("family", "frame_id"), [("sofar", "359"), ("victron", "359"), ("generic_35x", "35A")])
+def test_without_an_alarm_frame_alarms_are_not_known(family: str, frame_id: str) -> None:
+    """Sofar counts packs in 359; the other two do not have these ids."""
+    decoded = heard(family, ("355", "1A006400"), (frame_id, "0200000000000000"))
+    assert decoded.bank is not None and decoded.bank.alarms is None
+
+
+NOT_AVAILABLE = [
+    ("351", "FFFF640064009001", {"charge_current_limit", "discharge_current_limit", "discharge_voltage_limit"}),
+    ("351", "3802FFFF64009001", {"charge_voltage_limit", "discharge_current_limit", "discharge_voltage_limit"}),
+    ("351", "3802008064009001", {"charge_voltage_limit", "discharge_current_limit", "discharge_voltage_limit"}),
+    ("351", "380264000080FFFF", {"charge_voltage_limit", "charge_current_limit"}),
+    ("355", "FFFF6400", {"soh"}),
+    ("355", "6400FFFF", {"soc"}),
+    ("356", "0080640064000000", {"current", "temperature"}),
+    ("356", "B814008064000000", {"voltage", "temperature"}),
+    ("356", "B814640000800000", {"voltage", "current", "power"}),
+    ("35F", "0000000000000000", set()),
+    ("372", "FFFF0000FFFF0000", {"modules_charge_blocked"}),
+    ("373", "0000000000000000", set()),
+    ("373", "D80C00002101FFFF", {"cell_voltage_min", "cell_temperature_min"}),
+    ("378", "FFFFFFFF01000000", {"energy_discharged"}),
+    ("379", "0000", set()),
+]
+
+
+@pytest.mark.parametrize(("frame_id", "data", "left"), NOT_AVAILABLE)
+def test_a_marker_of_not_available_is_no_value(frame_id: str, data: str, left: set[str]) -> None:
+    """FFFF unsigned, 8000 signed, both in a limit; 0 where there cannot be none (can.md section 5)."""
+    assert _one("sma", frame_id, data).keys() == left
+
+
+def test_minus_a_tenth_is_a_value_where_it_can_be_one() -> None:
+    """FFFF as a current or a temperature; power follows it."""
+    assert _one("pylon", "356", "1E14FFFFFFFF") == {
+        "voltage": 51.5, "current": -0.1, "temperature": -0.1, "power": pytest.approx(-5.15),
+    }  # fmt: skip
+
+
+FIELDS = {
+    "351": ("charge_voltage_limit", "charge_current_limit", "discharge_current_limit", "discharge_voltage_limit"),
+    "355": ("soc", "soh"),
+    "356": ("voltage", "current", "temperature"),
+    "373": ("cell_voltage_min", "cell_voltage_max", "cell_temperature_min", "cell_temperature_max"),
+}
+
+
+@pytest.mark.parametrize("length", range(9))
+@pytest.mark.parametrize("frame_id", FIELDS)
+def test_a_field_is_there_only_where_the_frame_reaches_it(frame_id: str, length: int) -> None:
+    """Real packs send 351 with 6 or 8 bytes, 355 with 4, 6 or 8, 356 with 6 or 8: half a word is none."""
+    data = bytes.fromhex("38012C0122012A01")[:length]
+    assert _one("sma", frame_id, data.hex()).keys() - {"power"} == set(FIELDS[frame_id][: length // 2])
+
+
+@pytest.mark.parametrize(
+    ("length", "alarms", "modules"), [(0, False, None), (3, True, None), (5, True, 2), (7, True, 2)]
+)
+def test_359_says_as_much_as_it_is_long(length: int, alarms: bool, modules: int | None) -> None:
+    """Alarms need one byte of them, the number of modules the fifth."""
+    decoded = heard("pylon", ("359", bytes.fromhex("0000000002504E")[:length].hex()), ("355", "1A006400"))
+    assert decoded.bank is not None
+    assert (decoded.bank.alarms is not None, decoded.bank.modules) == (alarms, modules)
+
+
+def test_a_name_may_be_shorter_than_its_place() -> None:
+    """Pytes sends 35E with five bytes."""
+    assert _one("pylon", "35E", "5059544553") == {"manufacturer": "PYTES"}
+
+
+@pytest.mark.parametrize("data", ["FFFE414200000000", "0000000000000000", "2020202020202020", "50594C1F4E202020", ""])
+def test_what_is_not_printable_is_no_name(data: str) -> None:
+    """Only 20 to 7E, up to the first 00, without spaces around."""
+    assert _one("pylon", "35E", data) == {}
+
+
+@pytest.mark.parametrize("family", NAMES)
+@pytest.mark.parametrize(("raw", "volts"), [("0A02", 52.2), ("6414", 52.2), ("E803", 10.0), ("E703", 99.9)])
+def test_the_voltage_tells_its_scale_by_its_size(family: str, raw: str, volts: float) -> None:
+    """Below 1000 tenths, else hundredths: no pack of 8, 15 or 16 cells can be mistaken (can.md 4.3)."""
+    assert bank(family, ("356", raw + "00000000")).voltage == pytest.approx(volts)
+
+
+@pytest.mark.parametrize(
+    ("data", "soc"),
+    [
+        ("47006400DE1B", 71.34),
+        ("540060000000", 84),  # zeros although the frame has six bytes: Pylontech US5000
+        ("010060000000", 1),
+        ("64006400100E", 100),  # cells in mV
+        ("47006400FFFF", 71),
+        ("640064001A27", 100),  # 100.10 %
+    ],
+)
+def test_hundredths_count_only_where_they_agree(data: str, soc: float) -> None:
+    """355 [4:5] is the state of charge in hundredths, or anything else (can.md 4.3)."""
+    for family in ("sma", "pylon", "victron", "generic_35x"):
+        assert bank(family, ("355", data)).soc == pytest.approx(soc)
+
+
+def test_a_limit_has_no_sign() -> None:
+    """An emulator, diyBMS, sends the discharge limit negative."""
+    assert bank("pylon", ("351", "440264009CFF3F02")).discharge_current_limit == 10.0
+
+
+def test_no_modules_are_not_known_and_kept_for_diagnostics() -> None:
+    """Emulators count 0 (can.md section 5)."""
+    decoded = heard("pylon", ("359", "0000000000000000"))
+    assert decoded.bank is not None and decoded.bank.modules is None
+    assert decoded.info == {"modules": 0}
+
+
+@pytest.mark.parametrize(
+    ("frame_id", "data", "charge", "discharge", "force", "full"),
+    [
+        ("35C", "C0", True, True, False, False),
+        ("35C", "80", True, False, False, False),
+        ("35C", "6000", False, True, True, False),
+        ("35C", "1000", False, False, True, False),
+        ("35C", "08", False, False, False, True),
+    ],
+)
+def test_requests_and_permissions(
+    frame_id: str, data: str, charge: bool, discharge: bool, force: bool, full: bool
+) -> None:
+    """Two bits ask for a forced charge with two urgencies; one of them is enough."""
+    found = bank("pylon", (frame_id, data))
+    assert (found.charge_enabled, found.discharge_enabled) == (charge, discharge)
+    assert (found.force_charge_requested, found.full_charge_requested) == (force, full)
+
+
+def test_li_residential_has_three_requests_only() -> None:
+    """Bits 4 and 3 are not in its document: nothing is said of a full charge."""
+    found = bank("li_residential", ("35C", "18"))
+    assert (found.force_charge_requested, found.full_charge_requested) == (False, None)
+
+
+def test_dyness_30f_is_no_permission() -> None:
+    """Its zeros would forbid everything; Sofar's same frame is one (can.md 6.12, 6.16)."""
+    assert said("dyness", "30F", "0000000000000000") is None
+    assert bank("sofar", ("30F", "0001000000000000")).charge_enabled is False
+
+
+def test_figures_in_370_are_put_in_order() -> None:
+    """Shoto has the smaller first; which cell is which in 371 is then not known."""
+    found = heard("pylon_goodwe", ("370", "F1000601E10CEF0C"), ("371", "030001000C000500"))
+    assert found.bank is not None
+    assert (found.bank.cell_temperature_min, found.bank.cell_temperature_max) == (24.1, 26.2)
+    assert (found.bank.cell_voltage_min, found.bank.cell_voltage_max) == (3.297, 3.311)
+    assert found.bank.cell_voltage_max_cell is None and found.info == {}
+    assert bank("pylon_goodwe", ("370", "0601F100EF0CE10C"), ("371", "030001000C000500")).cell_voltage_max_cell == 12
+
+
+def test_whole_degrees_in_370_are_told_by_those_of_356() -> None:
+    """JK sends 26 for 26 degC where the others send 260."""
+    found = bank("pylon_goodwe", ("370", "1A001800EF0CE10C"), ("356", "A01438FFFA00"))
+    assert (found.cell_temperature_max, found.cell_temperature_min) == (26.0, 24.0)
+    cold = bank("pylon_goodwe", ("370", "1A001800EF0CE10C"), ("356", "A01438FF1900"))
+    assert (cold.cell_temperature_max, cold.cell_temperature_min) == (2.6, 2.4)
+
+
+def test_luxpower_has_cells_where_others_have_a_finer_soc() -> None:
+    """And its capacity where Pylon has two letters; an implausible cell is none."""
+    found = bank("luxpower", ("355", "40006200030DF60C"), ("359", "0000000003640000"), ("35C", "C0009C01"))
+    assert (found.soc, found.cell_voltage_max, found.cell_voltage_min) == (64, 3.331, 3.318)
+    assert (found.design_capacity, found.modules, found.cycles) == (100, 3, 412)
+    odd = bank("luxpower", ("355", "4000620000000102"), ("359", "0000000003504E00"))
+    assert (odd.cell_voltage_max, odd.cell_voltage_min, odd.design_capacity) == (None, None, None)
+
+
+def _left(*frames: tuple[str, str]) -> float | None:
+    return bank("victron", *frames).remaining_capacity
+
+
+def test_victron_has_in_35f_what_is_left_unless_it_cannot_be() -> None:
+    """One maker sends the full capacity there (can.md 4.3)."""
+    left = ("35F", "01006E016400")  # 100 Ah
+    assert _left(left) == 100
+    assert _left(left, ("355", "33006400"), ("379", "C800")) == 100
+    assert _left(left, ("379", "3200")) is None
+    assert _left(left, ("355", "33006400"), ("379", "6400")) is None
+    assert _left(left, ("355", "63006400"), ("379", "6400")) == 100
+    assert _left(("35F", "01006E010000"), ("355", "33006400")) is None
+    assert _left(("35F", "01006E010000"), ("355", "01006400")) == 0
+
+
+def test_mg_counts_energy_in_hundredths() -> None:
+    """By its name; everybody else in tenths (can.md 6.8)."""
+    energy = ("378", "39300000E12E0000")
+    assert bank("victron", energy, ("35E", "4259440000000000")).energy_charged == 1234.5
+    found = bank("victron", energy, ("35E", "4D472D424D530000"))
+    assert (found.energy_charged, found.energy_discharged) == pytest.approx((123.45, 120.01))
+
+
+def test_a_serial_number_is_whole_or_none() -> None:
+    """Half of one would be another one; it is in the identity only."""
+    first, second = ("380", b"HQ123456".hex()), ("381", b"7890\0\0\0\0".hex())
+    assert heard("victron", first).identities == {}
+    assert heard("victron", second).identities == {}
+    whole = heard("victron", first, second)
+    assert whole.identities == {BANK: Identity(serial="HQ1234567890")}
+    assert whole.info == {} and whole.bank is None
+    assert heard("victron", ("380", b"HQ12\0\0\0\0".hex()), ("381", "00" * 8)).identities[BANK].serial == "HQ12"
+    assert heard("victron", ("380", "00" * 8), ("381", "00" * 8)).identities == {}
+
+
+def test_a_name_in_two_frames_is_one_name() -> None:
+    """Its space may stand at the seam; the first half alone is still a name, the second is not."""
+    first, second = ("370", b"DYNESS-L".hex()), ("371", b" Battery".hex())
+    for frames in ([first, second], [second, first]):
+        assert heard("dyness", *frames).identities[BANK].model == "DYNESS-L Battery"
+    assert heard("dyness", first).identities[BANK].model == "DYNESS-L"
+    assert heard("dyness", second).identities == {}
+
+
+def test_victron_frames_in_a_pylon_set_are_read_all_the_same() -> None:
+    """A stack of five packs was captured with 373 inside it (can.md 6.2)."""
+    found = bank("pylon", ("359", "0000000005504E00"), ("373", "D80CF10C22012A01"), ("379", "F401"))
+    assert (found.modules, found.cell_voltage_min, found.cell_temperature_max) == (5, 3.288, 25)
+    assert found.design_capacity == 500
+
+
+def test_discover_has_versions_where_victron_has_modules_and_cells() -> None:
+    """372 and 373 of four bytes, the last one first."""
+    decoded = heard("discover", ("372", "00000102"), ("373", "01000000"), ("354", "2C01BA0000000000"))
+    assert decoded.identities[BANK].firmware == "2.1.0.0"
+    assert decoded.info == {"protocol_version": "0.0.0.1"}
+    assert decoded.bank is not None and decoded.bank.modules_online is None
+    assert (decoded.bank.design_capacity, decoded.bank.remaining_capacity) == (300, 186)
+
+
+def test_sofar_cells_are_those_of_one_pack_in_a_row() -> None:
+    """An inverter asks for one pack after the other: what is of another one does not follow."""
+    first, second = ("680", "00030D020D010D00"), ("681", "00000DFF0CFE0C00")
+    assert heard("sofar", first, second).info["cell_readings"] == [3.331, 3.33, 3.329, 3.328, 3.327, 3.326]
+    assert heard("sofar", ("680", "05030D020D010D00"), second).info["cell_readings"] == [3.331, 3.33, 3.329]
+    assert heard("sofar", second).info == {}
+
+
+def test_conditions_are_what_every_battery_of_a_family_says() -> None:
+    """Nobody with Pylon's V1.2 is promised what only 35A can say; who has nothing but figures promises nothing."""
+    assert Condition.CHARGE_OVERTEMPERATURE not in CAN["pylon"].conditions
+    assert Condition.OVERTEMPERATURE in CAN["pylon"].conditions
+    assert Condition.SHORT_CIRCUIT in CAN["dyness"].conditions
+    assert CAN["generic_35x"].conditions == frozenset()
+
+
+def test_only_families_with_serial_numbers_say_so() -> None:
+    """And only their frames are kept out of diagnostics."""
+    assert [name for name in NAMES if CAN[name].tells_serials] == ["sma", "victron"]
+    assert CAN["victron"].private_ids == {0x380, 0x381}
+    assert all(CAN[name].speaks_for_bank for name in NAMES)
+
+
+@pytest.mark.parametrize("family", NAMES)
+@given(chosen=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=64)), max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_no_bytes_stop_a_family(family: str, chosen: list[tuple[int, bytes]]) -> None:
+    """Any of its ids with any bytes of any length reads, composes, is judged and shown."""
+    known = sorted(CAN[family].ids)
+    frames = [CanFrame(id=known[number % len(known)], data=data) for number, data in chosen]
+    read = [one for frame in frames if (one := CAN[family].read(frame)) is not None]
+    decoded = CAN[family].compose(read)
+    json.dumps(dict(decoded.info))
+    if decoded.bank is not None:
+        published, _ = hold_back(decoded.bank)
+        assert published.soc is None or 0 <= published.soc <= 100
+        assert published.voltage is None or 8 <= published.voltage <= 70
+
+
+def test_a_frame_of_others_is_not_read() -> None:
+    """Not even 29-bit 00000351 (can.md section 1)."""
+    assert said("pylon", "00000351", "1402740E740ECC01") is None
+    assert said("pylon", "305", "0000000000000000") is None
+    assert CAN["pylon"].compose([]).bank is None
+    assert CAN["pylon"].compose([Said(values={"soc": 5})]).bank == BankState(family="pylon", soc=5)
