@@ -11,7 +11,9 @@ from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.modbus import ModbusSpeaker
+from tests.simulator.modbus_growatt import Dialect as GrowattDialect, GrowattMap
 from tests.simulator.modbus_pace import PaceMap
+from tests.simulator.modbus_voltronic import Dialect as VoltronicDialect, VoltronicMap
 from tests.simulator.modbus_zt import Dialect, ZtMap
 from tests.simulator.pack import PackSpec
 from tests.simulator.pylon import PylonSpeaker
@@ -158,11 +160,51 @@ async def test_a_slow_battery_on_a_known_port_is_named_within_three_seconds(pack
     assert named[0] <= 3
 
 
-async def test_answers_that_come_late_are_still_answers() -> None:
+def _line(protocol: str) -> Scanned:
+    """Three packs of it."""
+    clock = DrivenClock()
+    first = 2 if protocol == "pylon-rs485" else 1
+    bank = SimBank(make_packs(3, PackSpec(capacity=100.0), first=first), clock, profile=Steady())
+    maps = {
+        "growatt-rs485": GrowattMap(GrowattDialect.DOCUMENTED),
+        "voltronic-bms-485-20200325": VoltronicMap(VoltronicDialect.STANDARD),
+        "pace-modbus-1.3": PaceMap(),
+    }
+    return Scanned(ModbusSpeaker(bank, maps[protocol]) if protocol in maps else PylonSpeaker(bank), clock)
+
+
+_SLOW = ["pylon-rs485", "growatt-rs485", "voltronic-bms-485-20200325", "pace-modbus-1.3"]
+
+
+@pytest.mark.parametrize("delay", [0.4, 0.65, 0.9, 1.2, 1.5])
+@pytest.mark.parametrize("protocol", _SLOW)
+async def test_a_battery_behind_a_slow_gateway_is_found(protocol: str, delay: float) -> None:
+    """Its answers come after the next question has gone out, and are shown to the question that they answer."""
+    line = _line(protocol)
+    line.bus.faults.add(Fault(kind=Kind.LATE, delay=delay, probability=1.0))
+    report = await line.scan()
+    assert (report.outcome, report.protocol) == (Outcome.FOUND, protocol)
+    assert len(report.packs) == (0 if report.bank is not None else 3)
+    assert line.seconds <= 60
+
+
+@pytest.mark.parametrize("delay", [0.4, 0.65, 0.9, 1.2, 1.5])
+@pytest.mark.parametrize("protocol", _SLOW)
+async def test_a_slow_gateway_on_a_known_port_is_no_other_battery(protocol: str, delay: float) -> None:
+    """Whoever was there before is given more time, and its neighbours as much as it took."""
+    line = _line(protocol)
+    line.bus.faults.add(Fault(kind=Kind.LATE, delay=delay, probability=1.0))
+    report = await line.scan(known=(protocol, 9600))
+    assert (report.outcome, report.protocol) == (Outcome.FOUND, protocol)
+    assert len(report.packs) == (0 if report.bank is not None else 3)
+    assert line.seconds <= 30
+
+
+async def test_answers_of_which_some_come_late_are_still_answers() -> None:
     """Nobody is told that its battery cannot be read."""
     for seed in range(6):
         line = Bank(3)
         line.bus.faults.random.seed(seed)
         line.bus.faults.add(Fault(kind=Kind.LATE, delay=1.5, probability=0.5))
         report = await line.scan()
-        assert report.outcome in (Outcome.FOUND, Outcome.NOISE)
+        assert (report.outcome, report.protocol) == (Outcome.FOUND, "pylon-rs485")

@@ -31,6 +31,13 @@ _BITS_PER_BYTE: Final = 10
 _TRIES_AWAKE: Final = 3
 # An answer that comes so long after its question is still its answer, in seconds.
 _LATE: Final = 10.0
+# On a line that is slower than is usual: what is added to the slowest answer, for the next one and for all of those that
+# may still be under way, and the longest that counts, in seconds.
+_SLOWER: Final = 0.15
+_UNDER_WAY: Final = 0.3
+_SLOWEST: Final = 3.0
+# How long the first answer of a battery that is remembered is awaited, in seconds.
+_REMEMBERED: Final = 2.0
 # So much that nobody can explain is more than a glitch, in bytes.
 _BURST: Final = 4
 # Share of the progress bar for listening and probing; reading what was found fills the rest.
@@ -109,6 +116,7 @@ class _Scan:
         self._unreadable: list[tuple[str | None, int]] = []  # protocol and speed of what answers and cannot be read
         self._asked: deque[tuple[float, Step]] = deque(maxlen=16)  # (monotonic, what)
         self._late: list[tuple[Step, Look]] = []  # what came after the next question had gone out
+        self._slowest = 0.0  # s that an answer took which came later than is usual
 
     def _tell(self, stage: Stage, fraction: float, **what: Any) -> None:
         # groups differ in size and are not known beforehand: the bar may wait, it must not go back
@@ -181,8 +189,12 @@ class _Scan:
                 baudrate=step.baudrate,
                 address=step.address,
             )
-            late, self._late = [(step, await self._try(step))], []
-            for asked, seen in (*late, *self._late):
+            tried = await self._try(step)
+            if self._late:
+                await self._let_pass(step.baudrate)
+            # what came late was asked before, and says at once who is there
+            heard, self._late = [*self._late, (step, tried)], []
+            for asked, seen in heard:
                 waiting = await self._consider(asked, seen, waiting)
 
     async def _consider(self, step: Step, seen: Look, waiting: list[Step]) -> list[Step]:
@@ -225,6 +237,8 @@ class _Scan:
             heard = await self._put(step)
             seen = self._look(step, heard)
         _LOGGER.debug("scan %d baud %s: %s", step.baudrate, step.name, seen)
+        if seen.answered and not (seen.recognised or seen.dialect) and self._is_others(step, heard):
+            seen = Look(empty=True, echoed=seen.echoed)  # makes no sense here, and does as the answer to an earlier one
         self._answers += bool(seen.recognised or seen.answered)
         self._echoed |= seen.echoed
         if not seen.explained and not self._came_late(step.baudrate, heard, but=step.question):
@@ -236,8 +250,12 @@ class _Scan:
     def _look(self, step: Step, heard: bytes) -> Look:
         return look(step.question, heard, self._protocols, asked=step.protocol, stranger=step.stranger)
 
-    def _came_late(self, baudrate: int, heard: bytes, *, but: bytes | None = None) -> bool:
-        """Whether these bytes are the answer to an earlier question."""
+    def _is_others(self, step: Step, heard: bytes) -> bool:
+        """Whether what came can only be the answer to an earlier question; in most answers nothing tells."""
+        return self._came_late(step.baudrate, heard, but=step.question, certain=True)
+
+    def _came_late(self, baudrate: int, heard: bytes, *, but: bytes | None = None, certain: bool = False) -> bool:
+        """Whether these bytes are the answer to an earlier question; `certain`: a refusal may be of either."""
         now = self._clock.monotonic()
         if any(protocol.is_request(heard) for protocol in self._protocols):
             return False  # an answer of one Modbus dialect looks like a question of the others
@@ -245,13 +263,30 @@ class _Scan:
             if step.baudrate != baudrate or step.question == but or now - when > _LATE:
                 continue
             seen = self._look(step, heard.replace(but, b"", 1) if but else heard)
-            if seen.recognised or seen.answered:
+            if seen.recognised or (seen.answered and not certain):
                 _LOGGER.debug("scan %d baud %s, late: %s", baudrate, step.name, seen)
                 self._overdue = True
+                self._took(now - when, step.protocol)
                 self._answers += 1
                 self._late.append((step, seen))
                 return True
         return False
+
+    def _took(self, seconds: float, protocol: PolledProtocol | None) -> None:
+        """An answer took so long: from now on nobody is called silent sooner."""
+        if protocol is None or seconds > patience(protocol):
+            self._slowest = max(self._slowest, min(seconds, _SLOWEST))
+
+    async def _let_pass(self, baudrate: int) -> None:
+        """Wait for the answers that may still be under way: what is read next must not take them for its own."""
+        line = await self._ears.open(baudrate)
+        heard = bytearray()
+        until = max(when for when, _ in self._asked) + self._slowest + _UNDER_WAY
+        while (left := until - self._clock.monotonic()) > 0:
+            heard += await line.receive(left)
+            await self._ears.attend(line)
+        if heard:
+            self._came_late(baudrate, bytes(heard))
 
     async def _put(self, step: Step) -> bytes:
         """Send a question; everything that comes until its answer is complete, or nothing more comes."""
@@ -262,7 +297,7 @@ class _Scan:
         clock, protocol = self._clock, step.protocol
         self._asked.append((clock.monotonic(), step))
         sent = clock.monotonic() + len(step.question) * _BITS_PER_BYTE / step.baudrate
-        deadline = sent + step.wait
+        deadline = sent + max(step.wait, self._slowest + _SLOWER if self._slowest and not step.last else 0.0)
         last = sent + (protocol.timing.answer if protocol is not None else step.wait + LONGEST_LISTEN)
         gap = max(_GAP, min(protocol.timing.gap, 1.0)) if protocol is not None else _GAP
         splitter = protocol.splitter(step.question) if protocol is not None else None
@@ -303,9 +338,14 @@ class _Scan:
         line = await self._ears.open(step.baudrate)
         dialogue = Dialogue(line, self._clock)
 
+        # whoever answered here before is given more time, once
+        least = _REMEMBERED if nearby and protocol.integrity is not Integrity.NONE else 0.0
+
         async def ask(request: bytes, *, wait: float | None = None, private: bool = False) -> Exchange:
+            nonlocal least
+            longer, least = least, 0.0
             line.private = private
-            return await self._ask(dialogue, line, protocol, request, wait=wait, private=private)
+            return await self._ask(dialogue, line, protocol, request, wait=wait, least=longer, private=private)
 
         def tell(fraction: float, candidate: int, stage: Stage = Stage.READING) -> None:
             share = _PROBED + (1 - _PROBED) * fraction if stage is Stage.READING else 0.0
@@ -343,10 +383,18 @@ class _Scan:
         request: bytes,
         *,
         wait: float | None,
+        least: float,
         private: bool,
     ) -> Exchange:
         while self._ears.in_time:
-            exchange = await dialogue.ask(protocol, request, wary=True, wait=wait)
+            least = max(least, self._slowest + _SLOWER if self._slowest else 0.0)
+            began = self._clock.monotonic()
+            exchange = await dialogue.ask(
+                protocol, request, wary=True, wait=max(protocol.timing.first_byte if wait is None else wait, least)
+            )
+            if exchange.frame is not None:
+                under_way = dialogue.wire_seconds(len(request) + len(exchange.frame))
+                self._took(self._clock.monotonic() - began - under_way, protocol)
             _LOGGER.debug("scan %d baud %s: %s", line.baudrate, protocol.name, exchange.summary(private=private))
             self._answers += exchange.frame is not None
             self._damaged += exchange.damaged
