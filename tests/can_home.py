@@ -47,6 +47,7 @@ class CanHome(Home):
         device: str = BUS,
         options: dict[str, Any] | None = None,
         alone: bool = False,
+        packs_known: dict[str, Any] | None = None,
         **data: Any,
     ) -> None:
         """Wire a battery to the bus and add an entry for it, as the config flow would."""
@@ -64,7 +65,7 @@ class CanHome(Home):
                 CONF_PROTOCOL: SETS[sends].family,
                 CONF_BAUDRATE: 500_000,
                 CONF_ADDRESSES: [0],
-                CONF_PACKS: {},
+                CONF_PACKS: packs_known or {},
                 **data,
             },
             options=options or {},

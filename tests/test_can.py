@@ -146,6 +146,20 @@ async def test_an_update_that_is_asked_for_tells_what_is_known(home: CanHome) ->
     assert before is not None
 
 
+async def test_a_known_pack_that_was_not_heard_yet_can_be_asked_for_all_the_same(
+    home: CanHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has its entities from the last run; an update changes nothing, and is no fault."""
+    record = {"identifier": "HSLEEPING00001", "serial": "HSLEEPING00001", "fields": ["voltage"]}
+    home.plug_bus("deye_pcs", packs=1, inverter="deye", packs_known={"9": record})
+    await home.start()
+    await home.wait(CYCLE)
+    assert home.state(9, "voltage").state == STATE_UNAVAILABLE
+    await home.update_entity(home.entity_id(9, "voltage"))
+    assert home.state(9, "voltage").state == STATE_UNAVAILABLE
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 # --- what is no longer heard -----------------------------------------------------------------------------------------
 
 

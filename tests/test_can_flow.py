@@ -1,6 +1,7 @@
 """Setting up a battery on a CAN bus, on simulated buses: every way through the dialog and every way out."""
 
 from collections.abc import AsyncGenerator
+import json
 from pathlib import Path
 from typing import Any, override
 
@@ -528,6 +529,22 @@ _CANABLE = UsbServiceInfo(
 )
 
 
+def test_home_assistant_recognises_such_an_adapter_by_the_manifest(hass: HomeAssistant) -> None:
+    """By its ids, where these are sold one by one by its name as well; a generic bridge is none."""
+    manifest = json.loads((Path(buses.__file__).parent / "manifest.json").read_text(encoding="utf-8"))
+
+    def matches(vid: str, pid: str, description: str | None) -> bool:
+        device = usb.USBDevice(
+            device="/dev/ttyX", vid=vid, pid=pid, serial_number=None, manufacturer=None, description=description
+        )
+        return any(usb.usb_device_matches_matcher(device, matcher) for matcher in manifest["usb"])
+
+    assert matches("16D0", "117E", _CANABLE.description)
+    assert matches("AD50", "60C4", None)
+    assert not matches("16D0", "117E", "Something else")
+    assert not matches("1A86", "7523", "USB Serial")
+
+
 async def _plug_in(hass: HomeAssistant) -> Any:
     return readable(await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=_CANABLE))
 
@@ -542,6 +559,7 @@ async def test_an_adapter_that_can_only_be_for_can_is_offered(hass: HomeAssistan
     assert flow["context"]["title_placeholders"]["name"].startswith("CANable2")
     result = await line.submit(await line.scanned(await line.submit(form, {CONF_DEVICE: BUS})), {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["result"].unique_id is None  # the adapter is not the battery
 
 
 async def test_an_adapter_in_use_or_ignored_is_not_offered(hass: HomeAssistant, line: FlowLine) -> None:

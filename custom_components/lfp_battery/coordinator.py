@@ -22,6 +22,7 @@ from .bms.errors import LinkError
 from .bms.model import BankState, BatteryState, Identity, PackState, PollReport
 from .const import CONF_BAUDRATE, DOMAIN, LOGGER
 from .estimate import Smoothed
+from .findings import on_can
 from .identity import Record
 from .settings import Settings
 
@@ -226,6 +227,8 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
 
     @override
     async def _async_read(self) -> None:
+        if self.data.received is None and on_can(self.config_entry.data):
+            return  # never heard on this bus: nobody can be asked, and there is nothing to tell
         await self.client.read(self.address)
 
 
