@@ -30,6 +30,11 @@ class _Reading:
         scope = next(poll.scope for poll in self.protocol.polls if poll.essential)
         return self.pairs, bool(self.packs if scope is Scope.PACK else self.bank)
 
+    @property
+    def said(self) -> tuple[object, ...]:
+        """All that was decoded."""
+        return self.packs, self.bank, self.bank_address, self.identities
+
 
 class Follower:
     """Listens to a conversation in every protocol at once."""
@@ -73,9 +78,12 @@ class Follower:
         return bool(self._answered)
 
     def _best(self) -> _Reading | None:
-        """The one that fits best; two that fit alike tell nothing."""
-        told = sorted((reading for reading in self._readings if reading.pairs), key=lambda reading: reading.fits)
-        return told[-1] if told and (len(told) == 1 or told[-1].fits > told[-2].fits) else None
+        """The one that fits best; of two that fit alike the likelier one, if they say the same, else neither."""
+        told = [reading for reading in self._readings if reading.pairs]
+        best = max(told, key=lambda reading: reading.fits, default=None)  # the first of them, in the order of the plan
+        if best is None or any(one.fits == best.fits and one.said != best.said for one in told):
+            return None
+        return best
 
     def verdict(self, questions: Iterable[bytes]) -> dict[str, Any]:
         """Fields of the report; `questions` decide where no answer was heard, if only one protocol has them."""
