@@ -40,7 +40,7 @@ def unhexed(data: bytes) -> bytes:
 async def test_no_serial_number_survives_a_scan(row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Neither as text nor in hex, whole or in half; the command line can still read what is left."""
     clock = DrivenClock()
-    bank = SimBank(make_packs(min(3, row.most or 3), row.spec, first=row.first), clock)
+    bank = SimBank(make_packs(min(3, row.counts[-1]), row.spec, first=row.first), clock)
     report = await Scanned(row.speaker(bank), clock, baudrate=row.baudrate).scan()
     assert report.capture is not None
     heard = passed(report.capture)
