@@ -266,7 +266,8 @@ class BroadcastClient:
             else:
                 heard = self._take(frame, heard, now)
             if heard.said is None:
-                self._unreadable += frame_id in ours
+                # a serial number that comes in pages is left alone
+                self._unreadable += frame_id in ours and frame_id not in self._family.private_ids
             elif heard.essential and self._first is None and not self._bank.online and heard.said.pack is None:
                 self._first = now
 
@@ -421,6 +422,8 @@ class BroadcastClient:
             return False
         if now >= self._first + _COMPLETE:
             return True
+        if self._family.has_packs:  # each of them is to be heard twice
+            return False
         names = {name for frame in frames if frame.said is not None for name in frame.said.values}
         return names >= _BASIC and any(frame.count > 1 for frame in frames)
 
