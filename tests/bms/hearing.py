@@ -36,9 +36,6 @@ _UNDER_WAY = 2.5
 _UNHEARD = 0.1
 # What was sent so lately must be known, in seconds.
 _KEPT = 55.0
-# What a protocol may leave open although it was sent: Growatt's capacities run over, at about half of all states of
-# charge nobody can tell how often, and how many packs there are is asked at the start only.
-_LEFT_OPEN = {"growatt-rs485": frozenset({"remaining_capacity", "full_capacity"})}
 # Values that are computed from others; those are compared.
 _NOT_SENT = frozenset({"address", "derived"})
 
@@ -271,7 +268,6 @@ class Checked(Told):
             known = any(
                 max(self._hearing.since + _UNHEARD, now - _KEPT) < when < now - _UNDER_WAY for when, _ in history
             )
-            known &= name not in _LEFT_OPEN.get(self._hearing.scene.protocol, ())
             settled = settled if self._hearing.lossy else settled[-1:]
             if value is not None and not history and name not in report.state.derived:
                 self.unrecorded.add(name)
