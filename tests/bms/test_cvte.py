@@ -82,7 +82,8 @@ def test_the_size_of_the_bank_settles_its_capacities() -> None:
     bank = known.read(1, Registers(words)).bank
     assert bank is not None
     assert (bank.remaining_capacity, bank.full_capacity) == (315.3, 628.0)
-    assert CVTE.configured(packs=None, capacity=314.0) is CVTE
+    for soc in range(101):  # certain at some states of charge only: a home is told none
+        assert CVTE.configured(packs=None, capacity=314.0).capacities(soc, 100 * soc, 10000) == (None, None)
 
 
 @pytest.mark.parametrize("cut_off", [False, True])

@@ -413,8 +413,61 @@ def test_a_size_that_does_not_fit_gives_nothing() -> None:
     """Rather than capacities that contradict the state of charge."""
     assert unwrapped(100, 50, 464, 18464) == (None, None)
     assert unwrapped(100, 50, 0, 0) == (None, None)
-    assert GROWATT.configured(packs=3, capacity=None) is GROWATT
-    assert GROWATT.configured(packs=None, capacity=280) is GROWATT
+
+
+@pytest.mark.parametrize("how", [{"packs": 3, "capacity": None}, {"packs": None, "capacity": 280.0}])
+def test_capacities_of_a_bank_of_unknown_size_do_not_come_and_go(how: dict[str, Any]) -> None:
+    """They are certain at some states of charge only: a home is told none."""
+    codec = GROWATT.configured(**how)
+    for soc in range(101):
+        assert codec.capacities(soc, 400 * soc, 40000) == (None, None)
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+@pytest.mark.parametrize("packs", [1, 3, 16])
+def test_nothing_that_a_large_bank_says_is_shown_wrong(packs: int, cut_off: bool) -> None:
+    """Whether a current that its word cannot hold wraps or is cut off, and whether the size is known or not."""
+    codecs = (GROWATT.configured(packs=packs, capacity=314.0), GROWATT.configured(packs=None, capacity=None), GROWATT)
+    shown = 0
+    for current in (-640, -328, -90, 0, 90, 328, 502, 640):
+        if abs(current) > 314 * packs:
+            continue
+        status = 0x60 | (2 if current > 0 else 3 if current else 1)
+        raw = min(max(current * 100, -0x8000), 0x7FFF) if cut_off else current * 100
+        words = {0x13: status, 0x15: 50, 0x16: 5321, 0x17: raw % 0x10000, 0x18: 25}
+        for codec in codecs:
+            bank = codec.read(1, Registers(words)).bank
+            assert bank is not None
+            assert bank.current in (None, pytest.approx(current)), (packs, current)
+            assert (bank.power is None) is (bank.current is None)
+            shown += bank.current is not None
+    assert shown >= 9
+
+
+def test_a_current_without_a_status_is_shown_where_the_size_leaves_no_doubt() -> None:
+    """An inverter asks for all but the status; 502 A of a large bank come as -153 A."""
+
+    def current(packs: int | None, raw: int) -> float | None:
+        codec = GROWATT.configured(packs=packs, capacity=314.0)
+        bank = codec.read(1, Registers({0x14: 0, 0x15: 50, 0x16: 5321, 0x17: raw % 0x10000})).bank
+        assert bank is not None
+        return bank.current
+
+    assert (current(1, -9000), current(16, -15336), current(None, -9000)) == (-90.0, None, -90.0)
+    assert current(1, 0x7FFF) is current(None, 0x7FFF) is None
+
+
+def test_a_limit_that_its_word_cannot_hold_is_not_shown() -> None:
+    """At the end of the word it may be anything beyond, and in a large bank a turn of the word more."""
+
+    def limits(packs: int | None, charge: int, discharge: int) -> tuple[float | None, float | None]:
+        words = {0x13: 0x61, 0x15: 50, 0x16: 5321, 0x17: 0, 0x18: 25, 0x19: charge, 0x23: discharge, 0x29: 16}
+        bank = GROWATT.configured(packs=packs, capacity=314.0).read(1, Registers(words)).bank
+        assert bank is not None
+        return bank.charge_current_limit, bank.discharge_current_limit
+
+    assert limits(None, 2500, 10000) == limits(1, 2500, 10000) == (25.0, 100.0)
+    assert limits(None, 0xFFFF, 0xFFFF) == limits(1, 30000, 30000) == limits(16, 2500, 10000) == (None, None)
 
 
 # --- who it is, and whether it is it ---------------------------------------------------------------------------------

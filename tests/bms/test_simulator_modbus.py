@@ -75,7 +75,7 @@ def test_the_codec_reads_what_the_simulator_says(protocol: PolledProtocol, regis
     """Every field of every block, with every condition forced at every severity, in a cold bank of three."""
     compared = 0
     seen: set[Alarm] = set()
-    # 840 Ah do not fit into the word; only one product lets it wrap
+    # 840 Ah do not fit into the word: this product lets capacities wrap, and is read by who knows the size
     capacity = 280.0 if getattr(registers, "dialect", None) is Dialect.ZT else 100.0
     codec = protocol.configured(packs=3, capacity=capacity)
     conditions = tuple(Condition) if cells == 16 else (Condition.CELL_OVERVOLTAGE, Condition.SHORT_CIRCUIT)

@@ -98,7 +98,11 @@ def state_word(packs: list[SimPack], current: float) -> tuple[int, dict[str, obj
 
 
 class GrowattMap(RegisterMap):
-    """Unit 1 speaks for all packs; the others are silent."""
+    """Unit 1 speaks for all packs; the others are silent.
+
+    A current that is too large for its word wraps, and so do limits: told as None, not to be shown. Capacities wrap in one
+    product and are cut off in the others.
+    """
 
     def __init__(self, dialect: Dialect | str = Dialect.DOCUMENTED) -> None:
         """As this product does it."""
@@ -123,9 +127,9 @@ class GrowattMap(RegisterMap):
 
     def _page(self, packs: list[SimPack]) -> Page:
         page = Page()
-        current = word(sum(p.current for p in packs), 100, signed=True)
+        current = round(sum(p.current for p in packs) * 100)
         page.put(0x10, 0, 0, 0)
-        state, said = state_word(packs, signed(current) / 100)
+        state, said = state_word(packs, current / 100)
         alarms = alarm_words(packs)
         if self.dialect is Dialect.ZT and current:
             state |= 0x04  # set under load with an error word of 0 (3.3)
@@ -138,7 +142,11 @@ class GrowattMap(RegisterMap):
         warmest = word(max(p.temperature for p in packs), signed=True)
         page.put(0x15, soc, soc=soc)
         page.put(0x16, voltage, voltage=voltage / 100)
-        page.put(0x17, current, current=signed(current) / 100)
+        page.put(0x17, current % _WRAP)
+        if -_WRAP // 2 < current < _WRAP // 2 - 1:
+            page.tell((0x17,), current=current / 100)
+        else:
+            page.tell((0x16, 0x17), current=None, power=None)
         page.put(0x18, warmest, temperature=signed(warmest))
         self._limit(page, 0x19, "charge_current_limit", sum(p.charge_limit for p in packs))
         self._capacities(page, remaining, full)
@@ -167,16 +175,19 @@ class GrowattMap(RegisterMap):
         if self.dialect is Dialect.ZT:
             page.put(register, 30000)  # section 3.7: no measured limit, so nothing is said
         else:
-            raw = word(amperes, 100)
-            page.put(register, raw, **{name: raw / 100})
+            raw = round(amperes * 100)
+            page.put(register, raw % _WRAP, **{name: raw / 100 if raw < _WRAP - 1 else None})
 
     def _capacities(self, page: Page, remaining: float, full: float) -> None:
         for register, name, ampere_hours in (
             (0x1A, "remaining_capacity", remaining),
             (0x1B, "full_capacity", full),
         ):
-            raw = round(ampere_hours * 100) if self.dialect is Dialect.ZT else word(ampere_hours, 100)
-            page.put(register, raw % _WRAP, **{name: raw / 100})
+            raw = round(ampere_hours * 100)
+            if self.dialect is Dialect.ZT:
+                page.put(register, raw % _WRAP, **{name: raw / 100})
+            else:
+                page.put(register, word(raw), **{name: raw / 100 if raw < _WRAP - 1 else None})
 
     def _more(self, page: Page, packs: list[SimPack]) -> None:
         """0x0023 to 0x0029: of the cells that the answering pack has itself."""

@@ -112,8 +112,8 @@ class Cvte(ModbusProtocol):
 
     @override
     def configured(self, *, packs: int | None, capacity: float | None) -> Cvte:
-        """See `PolledProtocol`: with both, the words that run over in banks can be read."""
-        return CvteBank(expected=packs * capacity) if packs and capacity else self
+        """See `PolledProtocol`: with both, the words that run over in banks can be read; else they come and go."""
+        return CvteBank(expected=packs * capacity if packs and capacity else None)
 
     def capacities(self, soc: int | None, remaining: int, full: int) -> Capacities:
         """Remaining and full capacity in Ah out of the two words; None where they may have wrapped."""
@@ -170,14 +170,14 @@ class Cvte(ModbusProtocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CvteBank(Cvte):
-    """The register map of a bank whose size is known."""
+    """The register map where the size of the bank is known, or known to be unknown."""
 
-    expected: float  # Ah of all packs together
+    expected: float | None  # Ah of all packs together
 
     @override
     def capacities(self, soc: int | None, remaining: int, full: int) -> Capacities:
         """See `Cvte`."""
-        return unwrapped(self.expected, soc, remaining, full)
+        return (None, None) if self.expected is None else unwrapped(self.expected, soc, remaining, full)
 
     @override
     def size(self, full: float | None) -> float | None:

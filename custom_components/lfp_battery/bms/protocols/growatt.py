@@ -13,6 +13,7 @@ from ..errors import FrameError
 from ..model import Alarm, BankState, Condition, Identity, Mode, Severity, power_of
 from .base import Cadence, Decoded, Poll, Probe, Scope
 from .modbus_capacity import as_they_stand, unwrapped
+from .modbus_currents import CHARGE_ENABLED, DISCHARGE_ENABLED, is_cut_off, plain_current, plain_limit
 from .modbus_fields import Field, alarm_bits, alarms, values
 from .modbus_frame import ModbusProtocol, Registers, read_request, reading
 
@@ -25,20 +26,18 @@ _CELL_COUNT: Final = 0x29
 _CELLS: Final = 0x70  # cell 1, or the register before it
 _CELL_WORDS: Final = 17
 
-_NO_LIMIT: Final = frozenset({30000})  # what the firmware can count at most, not what the pack allows (3.7)
+_CHARGE_LIMIT, _DISCHARGE_LIMIT = 0x19, 0x23
+_NO_LIMIT: Final = 30000  # what the firmware can count at most, not what the pack allows (3.7)
 _ZERO: Final = frozenset({0})
 
 _FIELDS: Final = (
     Field(_SOC, "soc"),
     Field(_VOLTAGE, "voltage", 100),
-    Field(_CURRENT, "current", 100, signed=True),
     Field(_TEMPERATURE, "temperature", signed=True),
-    Field(0x19, "charge_current_limit", 100, absent=_NO_LIMIT),
     Field(0x1E, "cycles"),
     Field(0x21, "charge_voltage_limit", 100, absent=_ZERO),
 )
 _MORE_FIELDS: Final = (
-    Field(0x23, "discharge_current_limit", 100, absent=_NO_LIMIT),
     Field(0x25, "cell_voltage_max", 1000, absent=_ZERO),
     Field(0x26, "cell_voltage_min", 1000, absent=_ZERO),
 )
@@ -169,12 +168,19 @@ class Growatt(ModbusProtocol):
 
     @override
     def configured(self, *, packs: int | None, capacity: float | None) -> Growatt:
-        """See `PolledProtocol`: with both, the capacity words can be unwrapped."""
-        return GrowattBank(expected=packs * capacity) if packs and capacity else self
+        """See `PolledProtocol`: with both, the capacity words can be unwrapped; else nothing is made of them.
+
+        As they stand they are certain at about half of all states of charge only: a home would see them come and go.
+        """
+        return GrowattBank(expected=packs * capacity if packs and capacity else None)
 
     def capacities(self, soc: int | None, remaining: int, full: int) -> tuple[float | None, float | None]:
         """Remaining and full capacity in Ah out of the two words; None where they may have wrapped (3.7)."""
         return as_they_stand(soc, remaining, full)
+
+    def size(self, full: float | None) -> float | None:
+        """Ah of the bank, where it can be known; `full`: what its words say."""
+        return full
 
     @override
     def read(self, unit: int, registers: Registers) -> Decoded:
@@ -223,17 +229,36 @@ class Growatt(ModbusProtocol):
             found["alarms"] = alarms(words)
 
     def _read_charge(self, registers: Registers, found: dict[str, object]) -> None:
-        """Health, capacities and power."""
+        """Health, capacities, current, power and limits: most of it in words that a large bank runs over."""
         if soh := (registers.u16(_SOH) or 0) & 0x7F:
             found["soh"] = soh
-        voltage, current = registers.u16(_VOLTAGE), registers.s16(_CURRENT)
-        if voltage is not None and current is not None:
-            found["power"] = power_of(voltage / 100, current / 100)
-            found["derived"] = frozenset({"power"})
+        whole = None
         remaining, full = registers.u16(_REMAINING), registers.u16(_FULL)
         if remaining is not None and full is not None and (remaining or full):
             rest, whole = self.capacities(registers.u16(_SOC), remaining, full)
             found |= {"remaining_capacity": rest, "full_capacity": whole}
+        status, size = registers.u16(_STATUS), self.size(whole)
+        voltage, raw = registers.u16(_VOLTAGE), registers.s16(_CURRENT)
+        if raw is not None and (current := _current(raw, status, size)) is not None:
+            found["current"] = current
+            if voltage is not None:
+                found |= {"power": power_of(voltage / 100, current), "derived": frozenset({"power"})}
+        found["charge_current_limit"] = _limit(registers.u16(_CHARGE_LIMIT), status, size, CHARGE_ENABLED)
+        if any(registers.u16(register) for register in _MORE):
+            limit = _limit(registers.u16(_DISCHARGE_LIMIT), status, size, DISCHARGE_ENABLED)
+            found["discharge_current_limit"] = limit
+
+
+def _current(raw: int, status: int | None, size: float | None) -> float | None:
+    """A; one inverter asks for all but the status (from 0x0014 on), so that only the size can contradict the sign."""
+    return plain_current(raw, 0 if status is None and size is None else status, size)
+
+
+def _limit(raw: int | None, status: int | None, size: float | None, allowed: int) -> float | None:
+    """A; firmware of banks was seen to stop at 300 A (section 3.2), so that only a known size makes it doubtful."""
+    if raw is None or raw == _NO_LIMIT or is_cut_off(raw):
+        return None
+    return raw / 100 if size is None else plain_limit(raw, status, size, allowed=allowed)
 
 
 def status_word(status: int) -> dict[str, object]:
@@ -299,14 +324,19 @@ def _trimmed(words: tuple[int, ...]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class GrowattBank(Growatt):
-    """The register map of a bank whose size is known, so that its capacity words can be unwrapped."""
+    """The register map where the size of the bank is known, so that its words can be unwrapped, or known to be unknown."""
 
-    expected: float  # Ah of all packs together
+    expected: float | None  # Ah of all packs together
 
     @override
     def capacities(self, soc: int | None, remaining: int, full: int) -> tuple[float | None, float | None]:
         """See `Growatt`."""
-        return unwrapped(self.expected, soc, remaining, full)
+        return (None, None) if self.expected is None else unwrapped(self.expected, soc, remaining, full)
+
+    @override
+    def size(self, full: float | None) -> float | None:
+        """See `Growatt`."""
+        return self.expected
 
 
 # --- who it is -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Currents in words of 0.01 A, which large banks run over: a signed word at 327.68 A, an unsigned one at 655.36 A.
 
-Source of the words: modbus-rtu.md section 7. What a battery does beyond them is written nowhere; capacities of the same
+Source of the words: modbus-rtu.md sections 3.2 and 7. What a battery does beyond them is written nowhere; capacities of the same
 unit wrap (section 3.7), other firmware stops at the end of the word. Either way the number is not to be shown.
 """
 
@@ -13,7 +13,7 @@ _END: Final = 0xFFFF
 _FASTEST: Final = 1.0
 
 _CHARGING, _DISCHARGING = 2, 3  # bits 0-1 of the status word (section 3.3)
-_CHARGE_ENABLED: Final = 0x40
+CHARGE_ENABLED, DISCHARGE_ENABLED = 0x40, 0x20  # bits 6 and 5
 
 
 def plain_current(raw: int, status: int | None, size: float | None) -> float | None:
@@ -31,14 +31,19 @@ def plain_current(raw: int, status: int | None, size: float | None) -> float | N
     return raw / 100
 
 
-def plain_limit(raw: int, status: int | None, size: float | None) -> float | None:
-    """Charge current limit in A out of an unsigned word; None where it may have run over.
+def is_cut_off(raw: int) -> bool:
+    """Whether an unsigned word is at its end, so that it may stand for anything beyond."""
+    return raw == _END
+
+
+def plain_limit(raw: int, status: int | None, size: float | None, *, allowed: int = CHARGE_ENABLED) -> float | None:
+    """Current limit in A out of an unsigned word; None where it may have run over.
 
     It is certain where a turn of the word more would be beyond what a bank of this `size` (Ah) takes, and where it is 0
-    because charging is not allowed.
+    because the bit `allowed` of the status is not set.
     """
-    if raw == 0 and status is not None and not status & _CHARGE_ENABLED:
+    if raw == 0 and status is not None and not status & allowed:
         return 0.0
-    if raw == _END or size is None or raw / 100 + _TURN <= size * _FASTEST:
+    if is_cut_off(raw) or size is None or raw / 100 + _TURN <= size * _FASTEST:
         return None
     return raw / 100
