@@ -141,7 +141,7 @@ def _size(thing: object, seen: set[int]) -> int:
 
 def _kept(client: BroadcastClient) -> int:
     """Bytes that a client keeps itself."""
-    names = ("_frames", "_bank", "_packs", "_detector", "_second", "_held", "_alarmed", "_relieved", "_verdict")
+    names = ("_frames", "_bank", "_packs", "_watch", "_held", "_alarmed", "_relieved")
     seen: set[int] = {id(value) for value in vars(client).values() if value is client._family}
     return sum(_size(getattr(client, name), seen) for name in names)
 

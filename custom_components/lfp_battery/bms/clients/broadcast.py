@@ -16,12 +16,12 @@ from ..plausibility import Limits
 from ..protocols.base import Decoded
 from ..protocols.can import CAN
 from ..protocols.can.base import BANK, CanFamily
-from ..protocols.can.detection import Detector, Hint, Verdict
-from ..protocols.can.markers import BY_FAMILY
+from ..protocols.can.detection import Hint
 from ..transports import CanTransport
 from .base import ClientListener
 from .broadcast_frame import HeardFrame
 from .broadcast_unit import BroadcastUnit, Summary, summarise
+from .broadcast_watch import CHANGED_AFTER, FamilyWatch
 from .line import Line
 
 _LOGGER = logging.getLogger(__name__)
@@ -38,11 +38,6 @@ _LOOK = 1.0
 _AT_ONCE = 10
 # A bus on which nothing at all is heard is opened anew after so many seconds, and again after as many.
 _SILENT = 120.0
-# What was heard before a silence of so many seconds is of the family that was set before it (can.md section 4.2).
-_CHANGED = 30.0
-# What the bus was once is not believed for ever: now and then, and whenever it was silent or away, it is found out anew by
-# somebody who knows nothing, in so many seconds at least.
-_DOUBT, _FIND_OUT = 600.0, 30.0
 # A pack nobody has told us of is there when it has measured something so many times.
 _FRAMES_UNTIL_KNOWN = 2
 
@@ -69,11 +64,7 @@ class BroadcastClient:
         self._limits = limits
         self._line = Line(transport, clock, listener, forget=self._lose_all)
         self._readable = frozenset[int]().union(*(one.ids for one in CAN.values()), family.ids)
-        self._detector = self._new_detector()
-        self._second: Detector | None = None  # has no idea of what the bus was
-        self._second_since = 0.0  # monotonic
-        self._own_heard = float("-inf")  # when a frame of the family was last heard, monotonic
-        self._verdict = Verdict()
+        self._watch = FamilyWatch(family)
         self._unacknowledged = False
         self._frames: dict[int, HeardFrame] = {}
         self._bank: BroadcastUnit[BankState] = BroadcastUnit(BANK, limits=limits)
@@ -136,7 +127,7 @@ class BroadcastClient:
     def diagnostics(self) -> Mapping[str, object]:
         """See `BatteryClient`."""
         now = self._clock.monotonic()
-        verdict = self._verdict
+        verdict = self._watch.verdict
         private = frozenset[int]().union(*(one.private_ids for one in CAN.values()), self._family.private_ids)
         return {
             "family": self._family.name,
@@ -174,7 +165,7 @@ class BroadcastClient:
             },
             "unknown_ids": {
                 id_text(frame_id): None if frame_id in private or _is_text(data) else data.hex()
-                for frame_id, data in sorted(self._detector.unknown.items())
+                for frame_id, data in sorted(self._watch.unknown.items())
             },
         }
 
@@ -201,7 +192,7 @@ class BroadcastClient:
         self._next_look = now + _LOOK
         self._tick, self._next_tick = 1, now + self._interval
         self._running = False
-        self._doubt(now)
+        self._watch.doubt(now)
         while True:
             frames = await self._transport.receive(max(self._next() - now, 0.0))
             now = self._clock.monotonic()
@@ -227,15 +218,10 @@ class BroadcastClient:
             return min(soonest, complete)
         return soonest
 
-    def _new_detector(self) -> Detector:
-        detector = Detector()
-        detector.assume(self._family.name)
-        return detector
-
     def _lose_all(self, err: LinkError) -> None:
         """The bus is gone, and who is behind it when it is back may be another battery."""
         self._frames.clear()
-        self._detector = self._new_detector()
+        self._watch = FamilyWatch(self._family)
         self._first = None
         self._alarmed.clear()
         self._relieved.clear()
@@ -245,17 +231,11 @@ class BroadcastClient:
     # --- what is heard -----------------------------------------------------------------------------------------------
 
     def _hear(self, frames: Iterable[CanFrame], now: float) -> None:
-        known, ours, detect = self._frames, self._family.ids, self._detector.hear
+        known, ours, hear = self._frames, self._family.ids, self._watch.hear
         for frame in frames:
             self._received += 1
             frame_id = frame.id
-            if frame_id in ours:
-                if now - self._own_heard >= _CHANGED:
-                    self._doubt(now)
-                self._own_heard = now
-            detect(frame, now)
-            if self._second is not None:
-                self._second.hear(frame, now)
+            hear(frame, now)
             if frame_id not in ours:
                 self._strange += 1
                 if frame_id not in self._readable:
@@ -321,20 +301,12 @@ class BroadcastClient:
     # --- what the bus is ---------------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        verdict = self._verdict = self._detector.verdict(now)
-        if (unacknowledged := verdict.hint is Hint.NO_ACKNOWLEDGE) != self._unacknowledged:
+        found = self._watch.look(now)
+        if (unacknowledged := self._watch.verdict.hint is Hint.NO_ACKNOWLEDGE) != self._unacknowledged:
             self._unacknowledged = unacknowledged
             self._listener.unacknowledged(unacknowledged)
-        if verdict.settled and verdict.family in CAN and verdict.family != self._family.name:
-            self._change_family(CAN[verdict.family], now)
-        elif self._second is None:
-            if now - self._second_since >= _DOUBT:
-                self._doubt(now)
-        elif now - self._second_since >= _FIND_OUT and (verdict := self._second.verdict(now)).settled:
-            if verdict.family in CAN and _contradicts(self._family.name, verdict.family):
-                self._detector = self._second
-                self._change_family(CAN[verdict.family], now)
-            self._second = None
+        if found is not None:
+            self._change_family(found, now)
         if self._telling:
             self._tell(
                 {unit.address for unit in self._units() if unit.online and self._is_gone(unit, now)} - self._skipped
@@ -353,20 +325,12 @@ class BroadcastClient:
             )
         return now >= unit.expires
 
-    def _doubt(self, now: float) -> None:
-        """Find out anew what the bus is, beside believing what it was.
-
-        The detector keeps what was once heard, and families share ids: what another one sends may look like a part of
-        what was there before.
-        """
-        self._second, self._second_since = Detector(), now
-
     def _change_family(self, family: CanFamily, now: float) -> None:
         """Read what is on the bus as another family from now on; nothing of the old one stands."""
         _LOGGER.debug("%s carries %s, and not %s", self._transport.name, family.name, self._family.name)
         self._family = family
         self._changes += 1
-        fresh = {frame_id: frame for frame_id, frame in self._frames.items() if now - frame.received < _CHANGED}
+        fresh = {frame_id: frame for frame_id, frame in self._frames.items() if now - frame.received < CHANGED_AFTER}
         for frame_id, frame in fresh.items():
             frame.reread(family.read(CanFrame(id=frame_id, data=frame.data)) if frame_id in family.ids else None)
         self._frames = fresh
@@ -524,16 +488,6 @@ class BroadcastClient:
                 silent=frozenset(unit.address for unit in units if not unit.online),
             )
         )
-
-
-def _contradicts(assumed: str, found: str) -> bool:
-    """Whether a bus that was found to be one family cannot be the other that it was.
-
-    Frames may be missing for a while, and a battery that sends fewer of a kind is no other; but one that has ids of its
-    own is known by them within seconds, and what stands earlier in the order of markers knows more.
-    """
-    before, now = BY_FAMILY[assumed], BY_FAMILY[found]
-    return now.order < before.order or (before.clear and now is not before)
 
 
 def _is_text(data: bytes) -> bool:
