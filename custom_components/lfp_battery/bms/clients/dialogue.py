@@ -18,6 +18,8 @@ _SECOND = 2.0
 _TICK = 0.001
 # So much noise beside an answer was somebody's answer too, in bytes.
 _MUCH_NOISE = 16
+# So much of the end of our own question is its echo, in bytes.
+_LEAST_ECHO = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ class _Asked:
     when: float  # monotonic; of the answer once there is one
     protocol: PolledProtocol
     question: bytes
-    answer: bytes | None  # None: it may still come; empty: it came damaged
+    answer: bytes | None  # None: it may still come; empty: it came damaged, or never comes
 
 
 class Dialogue:
@@ -110,6 +112,10 @@ class Dialogue:
         self._requests = self._sent = self._received = 0
         self._paused = 0.0
         self._asked: deque[_Asked] = deque(maxlen=64)
+        self._ever: set[bytes] = set()  # questions that were answered on this line, if late
+        self._either: bytes | None = None  # to which the last answer was that may have been another's
+        self._missed: dict[bytes, float] = {}  # ... that were not, and when for the first time, monotonic
+        self._in_time: dict[int | None, float] = {}  # when somebody last answered in time, by address, monotonic
         self._trail: Splitter | None = None  # of the last exchange: what follows an answer goes on in it
         self._trail_until = 0.0
         self._roused: str | None = None  # the protocol in which the battery is awake
@@ -124,6 +130,9 @@ class Dialogue:
         """The line is another one, or the same after it was opened anew: nothing before counts."""
         self._roused, self._woken = None, False
         self._trail = None
+        self._ever.clear()
+        self._missed.clear()
+        self._in_time.clear()
         self._own.opened()
 
     def wire_seconds(self, count: int) -> float:
@@ -150,6 +159,8 @@ class Dialogue:
             late = await self._settle(protocol)
             if late.foreign:
                 return late
+            if late.strays and self._either is not None:
+                self._ever.add(self._either)  # two answers came: one of them was its own
             exchange = await self._ask(protocol, request, wary=wary, wait=wait)
         return exchange
 
@@ -173,9 +184,20 @@ class Dialogue:
                 self._roused = None
             # what came damaged has come; where more than one answer is awaited, nobody knows which it was
             came = exchange.damaged > exchange.unfit and not exchange.unclear and not self.owed
-            answer = b"" if came and exchange.frame is None else exchange.frame
+            ignored = self._note(protocol, request, exchange)
+            answer = b"" if exchange.frame is None and (came or ignored) else exchange.frame
             self._asked.append(_Asked(self._clock.monotonic(), protocol, request, answer))
         return exchange
+
+    def _note(self, protocol: PolledProtocol, request: bytes, exchange: Exchange) -> bool:
+        """Remember what came of it; whether nothing is owed: missed before, and others were answered in time since."""
+        now, address = self._clock.monotonic(), protocol.address_of(request)
+        if exchange.frame is not None:
+            self._ever.add(request)
+            self._in_time[address] = now
+            return False
+        first = self._missed.setdefault(request, now)
+        return request not in self._ever and self._in_time.get(address, first) > first
 
     async def _exchange(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
         clock, timing, transport = self._clock, protocol.timing, self._transport
@@ -215,7 +237,10 @@ class Dialogue:
         if self._masters is not None and heard and (frame is None or splitter.noise):
             tally.foreign |= self._masters.hear(bytes(heard), clock.monotonic())
         self._trail, self._trail_until = splitter, clock.monotonic() + _SECOND
-        exchange = tally.result(splitter.noise, frame, cut_off=frame is None and splitter.pending is not None)
+        echo = _rest_of_echo(request, heard)
+        noise = max(splitter.noise - echo, 0)
+        exchange = tally.result(noise, frame, cut_off=frame is None and splitter.pending is not None)
+        exchange = replace(exchange, echoed=exchange.echoed or echo > 0)
         if frame is None and (exchange.damaged or exchange.noise) and protocol.integrity is not Integrity.NONE:
             self._own.disturbed = True
         crowd = exchange.damaged > exchange.unfit or exchange.noise >= _MUCH_NOISE
@@ -281,6 +306,10 @@ class Dialogue:
             # what a CRC proves and has the right length is believed; elsewhere the form also tells what was asked
             whole = request is None or refusal or debt.protocol.integrity is Integrity.CRC
             if whole or _reads(debt.protocol, debt.question, frame):
+                if request is not None:
+                    self._either = debt.question
+                elif _reads(debt.protocol, debt.question, frame):  # a refusal may be another question's
+                    self._ever.add(debt.question)
                 debt.answer, debt.when = frame, self._clock.monotonic() - _SECOND  # no yardstick for another one
                 return True
         return False
@@ -295,6 +324,8 @@ class Dialogue:
         ]
         for asked in fitting:
             if not asked.answer:
+                if _reads(asked.protocol, asked.question, frame):
+                    self._ever.add(asked.question)
                 asked.answer, asked.when = frame, now - _SECOND  # late; and no yardstick for another one
                 return None
         for asked in fitting:
@@ -334,6 +365,12 @@ class Dialogue:
             await line.close()
         await self._transport.open()
         self._trail = None
+
+
+def _rest_of_echo(request: bytes, heard: bytes | bytearray) -> int:
+    """How many of the first bytes are our own question without its beginning: the adapter's receiver came on late."""
+    most = len(request) - 1
+    return next((size for size in range(most, _LEAST_ECHO - 1, -1) if heard.startswith(request[-size:])), 0)
 
 
 def _reads(protocol: PolledProtocol, question: bytes, frame: bytes) -> bool:
