@@ -6,11 +6,13 @@ Results are JSON lines on standard output, words for the person go to standard e
 
 import argparse
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from functools import wraps
-from itertools import chain
+from itertools import chain, groupby
+import math
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from . import bringup_can
 from .catalog import FAMILIES
@@ -19,8 +21,20 @@ from .clients.polled import PolledClient
 from .clock import Clock, SystemClock
 from .decoding import plain, reported
 from .discovery import Outcome, ScanReport, scan
-from .errors import BmsError
-from .printing import Printer, progressed, report_found, run, say, show, until_done
+from .errors import BmsError, FrameError
+from .printing import (
+    NonsenseError,
+    Printer,
+    new_file,
+    open_file,
+    outcome_words,
+    progressed,
+    report_found,
+    run,
+    say,
+    show,
+    until_done,
+)
 from .protocols import POLLED, PROTOCOLS
 from .protocols.base import Splitter
 from .protocols.can import CAN
@@ -33,7 +47,51 @@ _DEFAULT_BAUD = 9600
 _WATCH = 60.0  # s of listening until `observe` gives up finding a conversation
 
 
+# Of all protocols; each has fewer.
+_ADDRESSES: Final = frozenset(place for one in POLLED.values() for group in one.address_groups for place in group)
+
+
 # --- arguments -------------------------------------------------------------------------------------------------------
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """Reads a whole number within these bounds."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} to {most}")
+        return number
+
+    return read
+
+
+def _span(least: float, most: float) -> Callable[[str], float]:
+    """Reads a number of seconds within these bounds."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:  # nan is not
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from {least:g} to {most:g}")
+        return number
+
+    return read
+
+
+_DAY: Final = 86_400.0  # s
+_BAUD: Final = _whole(300, 4_000_000)
+_SECONDS: Final = _span(0.1, 366 * _DAY)
+_INTERVAL: Final = _span(1, _DAY)
+_CYCLES: Final = _whole(1, 1_000_000_000)
+_ADDRESS: Final = _whole(min(_ADDRESSES), max(_ADDRESSES))
+# Less is no proof that nobody else asks: masters pause between two questions.
+_SILENCE: Final = _span(0.2, 3600)
 
 
 def _port(parser: argparse.ArgumentParser) -> None:
@@ -47,14 +105,18 @@ def _protocol(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--protocol", choices=sorted(PROTOCOLS), metavar="NAME", help=text)
 
 
+def _address(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--address", type=_ADDRESS, action="append", metavar="N", help=text)
+
+
 def _seconds(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, metavar="N", help="stop after so long; without it, on Ctrl-C")
+    parser.add_argument("--seconds", type=_SECONDS, metavar="N", help="stop after so long; without it, on Ctrl-C")
 
 
 def listen_arguments(parser: argparse.ArgumentParser) -> None:
     """What `listen` takes."""
     _port(parser)
-    parser.add_argument("--baud", type=int, metavar="N", help=f"{_DEFAULT_BAUD} without it")
+    parser.add_argument("--baud", type=_BAUD, metavar="N", help=f"{_DEFAULT_BAUD} without it")
     _seconds(parser)
 
 
@@ -62,9 +124,11 @@ def _search(parser: argparse.ArgumentParser) -> None:
     """Where to look, for whatever begins with a scan."""
     _port(parser)
     _protocol(parser, "try only this one; on CAN, what was there the last time")
-    parser.add_argument("--baud", type=int, metavar="N", help="try only this speed")
+    parser.add_argument("--baud", type=_BAUD, metavar="N", help="try only this speed")
     parser.add_argument("--family", choices=[family.key for family in FAMILIES], help="what to try first")
-    parser.add_argument("--quiet", type=float, metavar="N", help="seconds of silence before anything is asked")
+    parser.add_argument(
+        "--quiet", type=_SILENCE, metavar="N", help="seconds of silence before a scan asks anything; 2 without it"
+    )
 
 
 def scan_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,17 +144,21 @@ def observe_arguments(parser: argparse.ArgumentParser) -> None:
     """What `observe` takes."""
     _port(parser)
     _protocol(parser, "what the other master asks in; else it is found out")
-    parser.add_argument("--baud", type=int, metavar="N", help=f"{_DEFAULT_BAUD} without it")
-    parser.add_argument("--address", type=int, action="append", metavar="N", help="a pack; may be given again")
+    parser.add_argument("--baud", type=_BAUD, metavar="N", help=f"{_DEFAULT_BAUD} without it")
+    _address(parser, "a pack that is known to be there; may be given again")
     _seconds(parser)
 
 
 def poll_arguments(parser: argparse.ArgumentParser) -> None:
     """What `poll` takes."""
     _search(parser)
-    parser.add_argument("--address", type=int, action="append", metavar="N", help="a pack; may be given again")
-    parser.add_argument("--interval", type=float, metavar="N", help="seconds from cycle to cycle")
-    parser.add_argument("--cycles", type=int, metavar="N", help="stop after so many")
+    _address(
+        parser,
+        "a pack that is there, else all that a scan finds; may be given again. With --protocol and --baud "
+        "there is no scan",
+    )
+    parser.add_argument("--interval", type=_INTERVAL, metavar="N", help="seconds from cycle to cycle")
+    parser.add_argument("--cycles", type=_CYCLES, metavar="N", help="stop after so many")
 
 
 def record_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,6 +176,24 @@ def replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="what `record` wrote, or a log of candump -L")
 
 
+def _check_addresses(addresses: Collection[int], protocol: str) -> None:
+    places = sorted(place for group in POLLED[protocol].address_groups for place in group)
+    if foreign := sorted(set(addresses) - set(places)):
+        raise NonsenseError(f"{protocol} has no address {foreign[0]}: its packs are at {_ranges(places)}")
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in rising order as a person writes them."""
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(numbers), lambda item: item[1] - item[0])]
+    return ", ".join(f"{run[0]}" if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)
+
+
+def _check_used(arguments: argparse.Namespace, names: Collection[str], why: str) -> None:
+    """Refuse what would be given for nothing."""
+    if given := [name for name in names if getattr(arguments, name, None) is not None]:
+        raise NonsenseError(f"{why}: leave --{given[0]} out")
+
+
 type _Run = Callable[[argparse.Namespace], int]
 
 
@@ -120,8 +206,11 @@ def _or_on_bus(command: _Run) -> Callable[[_Run], _Run]:
             if bringup_can.wanted(arguments):
                 return command(arguments)
             if (name := getattr(arguments, "protocol", None)) in CAN:
-                say(f"{name} is broadcast on a CAN bus: say which one, such as socketcan:can0, or add --can")
-                return 1
+                raise NonsenseError(
+                    f"{name} is broadcast on a CAN bus: say which one, such as socketcan:can0, or add --can"
+                )
+            if name is not None:
+                _check_addresses(getattr(arguments, "address", None) or (), name)
             return on_line(arguments)
 
         return choose
@@ -186,11 +275,14 @@ async def _listen(transport: ByteTransport, clock: Clock, seconds: float | None)
     overheard = _Overheard()
     started = clock.monotonic()
     await transport.open()
+    say(f"listening on {transport.name} at {transport.baudrate} baud; nothing is sent")
+    heard = False
     try:
         while seconds is None or clock.monotonic() - started < seconds:
             data = await transport.receive(1.0 if seconds is None else min(1.0, seconds))
             if not data:
                 continue
+            heard = True
             now = round(clock.monotonic() - started, 3)
             found = list(overheard.feed(data))
             for item in found:
@@ -198,6 +290,8 @@ async def _listen(transport: ByteTransport, clock: Clock, seconds: float | None)
             if not found:
                 show(t=now, bytes=data.hex())
     finally:
+        if not heard:
+            say("nothing came: packs speak only when somebody asks them")
         await transport.close()
 
 
@@ -209,21 +303,52 @@ def listen(arguments: argparse.Namespace) -> int:
     return run(_listen(line, clock, arguments.seconds))
 
 
+class _Counted:
+    """Lines of a file, and how many of them were read."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.read = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.read += 1
+        return line
+
+
 def replay(arguments: argparse.Namespace) -> int:
     """Decode a record, offline."""
-    overheard = _Overheard()
-    try:
-        with arguments.file.open(encoding="utf-8", errors="replace") as lines:
-            if looks_like_candump(first := next(lines, "")):
+    with open_file(arguments.file) as file:
+        lines = _Counted(file)
+        if not (first := next(lines, "")):
+            raise NonsenseError(f"{arguments.file} is empty, and not a record")
+        if looks_like_candump(first):
+            try:
                 return bringup_can.replay(chain((first,), lines))
-            for passed in read_record(chain((first,), lines)):
-                found = [overheard.ask(passed.data)] if passed.ours else overheard.feed(passed.data)
-                for item in found:
-                    show(t=passed.when, ours=passed.ours, **item)
-    except (OSError, BmsError) as err:
-        say(f"replay: {err}")
-        return 1
+            except FrameError as err:  # which names the line
+                raise NonsenseError(str(err)) from None
+        try:
+            shown = _replay(chain((first,), lines))
+        except FrameError as err:
+            wanted = "; neither a record nor a log of candump -L" if lines.read == 1 else ""
+            raise NonsenseError(f"line {lines.read} of {arguments.file}: {err}{wanted}") from None
+    if not shown:
+        say("replay: nothing passed over the line while this was recorded")
     return 0
+
+
+def _replay(lines: Iterator[str]) -> bool:
+    """Show what a record holds; whether it holds anything."""
+    overheard = _Overheard()
+    passed = None
+    for passed in read_record(lines):
+        found = [overheard.ask(passed.data)] if passed.ours else overheard.feed(passed.data)
+        for item in found:
+            show(t=passed.when, ours=passed.ours, **item)
+    return passed is not None
 
 
 # --- scan and poll ---------------------------------------------------------------------------------------------------
@@ -249,41 +374,40 @@ async def _scan(arguments: argparse.Namespace, clock: Clock, **how: Any) -> Scan
 @_or_on_bus(bringup_can.scan)
 def scan_line(arguments: argparse.Namespace) -> int:
     """Find out what answers."""
-    file: TextIO | None = None
-    if arguments.capture is not None:
-        try:
-            file = arguments.capture.open("x", encoding="utf-8")
-        except OSError as err:
-            say(f"scan: {err}")
-            return 1
 
-    async def work() -> int:
+    async def work(file: TextIO | None) -> int:
         report = await _scan(arguments, SystemClock(), **_how(arguments))
         if file is not None:
             file.write(report.capture or "")
         return report_found(report)
 
-    try:
-        return run(work())
-    finally:
-        if file is not None:
-            file.close()
+    with new_file(arguments.capture) if arguments.capture is not None else nullcontext() as file:
+        return run(work(file))
 
 
 type _Wrap = Callable[[ByteTransport], ByteTransport]
+
+
+def _needs_no_scan(arguments: argparse.Namespace) -> bool:
+    """Whether all is told that a scan would find out."""
+    return bool(arguments.protocol and arguments.baud and arguments.address)
 
 
 async def _poll(arguments: argparse.Namespace, wrap: _Wrap, seconds: float | None) -> int:
     clock = SystemClock()
     protocol, baudrate = arguments.protocol, arguments.baud
     addresses: Collection[int] = arguments.address or ()
-    if not (protocol and baudrate and addresses):
+    if _needs_no_scan(arguments):
+        _check_used(arguments, ("quiet", "family"), "with --protocol, --baud and --address nothing is scanned")
+    else:
         report = await _scan(arguments, clock, **_how(arguments))
         if report.outcome is not Outcome.FOUND or report.protocol is None or report.baudrate is None:
-            say(f"poll: {report.outcome}")
-            return 1
+            raise NonsenseError(outcome_words(report))
         protocol, baudrate = report.protocol, report.baudrate
-        addresses = [pack.address for pack in report.packs] or [report.bank_address or 0]
+        _check_addresses(addresses, protocol)
+        if report.packs and (away := sorted(set(addresses) - {pack.address for pack in report.packs})):
+            say(f"poll: nobody answered the scan at address {_ranges(away)}; asked all the same")
+        addresses = addresses or [pack.address for pack in report.packs] or [report.bank_address or 0]
     printer = Printer(clock, arguments.cycles, asyncio.Event())
     client = PolledClient(
         wrap(SerialTransport(arguments.port, baudrate, clock=clock)),
@@ -293,8 +417,7 @@ async def _poll(arguments: argparse.Namespace, wrap: _Wrap, seconds: float | Non
         addresses=addresses,
         interval=arguments.interval,
     )
-    await until_done(client, printer, seconds)
-    return 0
+    return await until_done(client, printer, seconds)
 
 
 async def _observe(arguments: argparse.Namespace) -> int:
@@ -304,9 +427,11 @@ async def _observe(arguments: argparse.Namespace) -> int:
     if protocol is None:
         report = await _scan(arguments, clock, listen_only=True, quiet=_WATCH)
         if report.outcome is not Outcome.OTHER_MASTER or report.protocol is None or report.baudrate is None:
-            say(f"observe: {report.outcome}")
-            return 1
+            if report.outcome is Outcome.OTHER_MASTER:
+                raise NonsenseError("another device asks on this line, but what it says cannot be read")
+            raise NonsenseError(outcome_words(report))
         protocol, baudrate = report.protocol, report.baudrate
+        _check_addresses(addresses, protocol)
         addresses = addresses or [pack.address for pack in report.packs]
     printer = Printer(clock, None, asyncio.Event())
     client = ListeningClient(
@@ -316,8 +441,7 @@ async def _observe(arguments: argparse.Namespace) -> int:
         listener=printer,
         addresses=addresses,
     )
-    await until_done(client, printer, arguments.seconds)
-    return 0
+    return await until_done(client, printer, arguments.seconds)
 
 
 @_or_on_bus(bringup_can.observe)
@@ -332,22 +456,31 @@ def poll(arguments: argparse.Namespace) -> int:
     return run(_poll(arguments, lambda transport: transport, None))
 
 
-@_or_on_bus(bringup_can.record)
 def record(arguments: argparse.Namespace) -> int:
-    """Write down what passes over a line."""
-    try:
-        file: TextIO = arguments.file.open("x", encoding="utf-8")
-    except OSError as err:
-        say(f"record: {err}")
-        return 1
+    """Write down what passes over a line or a bus."""
+    if not arguments.poll:
+        needless = ("protocol", "family", "quiet", "address", "interval", "cycles")
+        _check_used(arguments, needless, "without --poll a line is only listened to")
+    return _record(arguments)
 
-    def write(line: str) -> None:
-        file.write(f"{line}\n")
-        file.flush()
 
-    with file:
+@_or_on_bus(bringup_can.record)
+def _record(arguments: argparse.Namespace) -> int:
+    with new_file(arguments.file) as file:
+        lines = 0
+
+        def write(line: str) -> None:
+            nonlocal lines
+            lines += 1
+            file.write(f"{line}\n")
+            file.flush()
+
         clock = SystemClock()
         if arguments.poll:
-            return run(_poll(arguments, lambda line: RecordingTransport(line, clock, write), arguments.seconds))
-        line = SerialTransport(arguments.port, arguments.baud or _DEFAULT_BAUD, clock=clock)
-        return run(_listen(RecordingTransport(line, clock, write), clock, arguments.seconds))
+            status = run(_poll(arguments, lambda line: RecordingTransport(line, clock, write), arguments.seconds))
+        else:
+            line = SerialTransport(arguments.port, arguments.baud or _DEFAULT_BAUD, clock=clock)
+            status = run(_listen(RecordingTransport(line, clock, write), clock, arguments.seconds))
+        if status and lines == 1:  # the line was never open
+            file.truncate(0)
+    return status

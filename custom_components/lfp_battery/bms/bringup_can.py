@@ -6,6 +6,7 @@ Records are logs of `candump -L`, which other tools read as well, without serial
 import argparse
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
@@ -17,7 +18,18 @@ from .decoding import plain, reported
 from .discovery import Outcome, ScanReport, listen as listen_on
 from .errors import LinkError, LinkProblem
 from .plausibility import hold_back
-from .printing import Printer, progressed, report_found, run, say, show, until_done
+from .printing import (
+    NonsenseError,
+    Printer,
+    new_file,
+    outcome_words,
+    progressed,
+    report_found,
+    run,
+    say,
+    show,
+    until_done,
+)
 from .protocols.can import CAN
 from .protocols.can.base import BANK, Said
 from .protocols.can.detection import Detector, Verdict
@@ -25,6 +37,7 @@ from .transports import CanTransport
 from .transports.can import open_bus
 from .transports.can_address import CanAddress, Interface, Silence, parse_can_address
 from .transports.candump import RecordingBus, candump_line, read_candump
+from .transports.slcan import RATES as SLCAN_RATES
 
 _RATES: Final = (500_000, 250_000)  # likeliest first (can.md section 2)
 _HIGHEST: Final = 1_000_000
@@ -36,10 +49,6 @@ _NOT_HERE: Final[Mapping[str, str]] = {
     "quiet": "nothing is asked on a CAN bus: leave --quiet out",
     "address": "a CAN bus has one battery, which says itself what packs it has: leave --address out",
 }
-
-
-class _RefusedError(Exception):
-    """What was asked for makes no sense; the text says why."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +84,7 @@ class _Bus:
         if not adapter.sets_bitrate:
             return (None,)
         if adapter.silence is not Silence.ENSURED or self.acknowledge:
-            raise _RefusedError(
+            raise NonsenseError(
                 "at a wrong bit rate this adapter would destroy the frames of others: say which it is, --bitrate 500000"
             )
         return _RATES
@@ -88,39 +97,29 @@ class _Bus:
 def _bus(given: argparse.Namespace) -> _Bus:
     for name, text in _NOT_HERE.items():
         if getattr(given, name, None) is not None:
-            raise _RefusedError(text)
+            raise NonsenseError(text)
     protocol = getattr(given, "protocol", None)
     if protocol is not None and protocol not in CAN:
-        raise _RefusedError(f"{protocol} is spoken on serial lines; on a CAN bus there are {', '.join(CAN)}")
+        raise NonsenseError(f"{protocol} is spoken on serial lines; on a CAN bus there are {', '.join(CAN)}")
     try:
         address = parse_can_address(given.port)
     except LinkError as err:
         if err.problem is LinkProblem.CREDENTIALS:
-            raise _RefusedError("an address must not hold a password") from None
+            raise NonsenseError("an address must not hold a password") from None
         why = f": {err.detail}" if err.detail else ""
-        raise _RefusedError(f"{given.port!r} is not the address of a CAN bus{why}") from None
+        raise NonsenseError(f"{given.port!r} is not the address of a CAN bus{why}") from None
     adapter = address.adapter
     if given.bitrate is not None:
         if not adapter.sets_bitrate:
-            raise _RefusedError(f"the bit rate of {address} is set where it is brought up: leave --bitrate out")
+            raise NonsenseError(f"the bit rate of {address} is set where it is brought up: leave --bitrate out")
         if not 0 < given.bitrate <= _HIGHEST:
-            raise _RefusedError(f"{given.bitrate} is not the bit rate of a CAN bus: most are 500000")
+            raise NonsenseError(f"{given.bitrate} is not the bit rate of a CAN bus: most are 500000")
+        if address.interface is Interface.SLCAN and given.bitrate not in SLCAN_RATES:
+            rates = ", ".join(map(str, SLCAN_RATES))
+            raise NonsenseError(f"an slcan adapter has no bit rate {given.bitrate}, only {rates}")
     if given.acknowledge and adapter.silence is Silence.OUTSIDE:
-        raise _RefusedError(f"whether {address} acknowledges is set where it is brought up: leave --acknowledge out")
+        raise NonsenseError(f"whether {address} acknowledges is set where it is brought up: leave --acknowledge out")
     return _Bus(address=address, bitrate=given.bitrate, acknowledge=given.acknowledge)
-
-
-def _command(name: str, work: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """A command that says in a sentence why it does nothing."""
-
-    def command(given: argparse.Namespace) -> int:
-        try:
-            return work(given)
-        except (_RefusedError, FileExistsError, FileNotFoundError, PermissionError, IsADirectoryError) as err:
-            say(f"{name}: {err}")
-            return 1
-
-    return command
 
 
 # --- making sense of frames ------------------------------------------------------------------------------------------
@@ -207,15 +206,24 @@ async def _hear(bus: CanTransport, seconds: float | None, each: Callable[[CanFra
     loop = asyncio.get_running_loop()
     end = None if seconds is None else loop.time() + seconds
     await bus.open()
+    rate = f" at {bus.bitrate} bit/s" if bus.bitrate is not None else ""
+    say(f"listening on {bus.name}{rate}; no frame is sent")
+    heard = False
     try:
         while (left := _TICK if end is None else end - loop.time()) > 0:
             for frame in await bus.receive(min(left, _TICK)):
+                heard = True
                 each(frame)
     finally:
+        if bus.errors:
+            say(f"there were {bus.errors} errors on the bus: the bit rate may be another one")
+        elif not heard:
+            say("nothing came: no frame was on the bus")
         await bus.close()
 
 
-def _listen(given: argparse.Namespace) -> int:
+def listen(given: argparse.Namespace) -> int:
+    """Show every frame and what it says."""
     where = _bus(given)
     clock = SystemClock()
     overheard = _Overheard()
@@ -239,21 +247,18 @@ async def _find(where: _Bus, clock: Clock, known: str | None) -> ScanReport:
     )
 
 
-def _scan(given: argparse.Namespace) -> int:
+def scan(given: argparse.Namespace) -> int:
+    """Find out whose frames they are."""
     where = _bus(given)
-    file: TextIO | None = given.capture.open("x", encoding="utf-8") if given.capture is not None else None
 
-    async def work() -> int:
+    async def work(file: TextIO | None) -> int:
         report = await _find(where, SystemClock(), given.protocol)
         if file is not None:
             file.write(report.capture or "")
         return report_found(report)
 
-    try:
-        return run(work())
-    finally:
-        if file is not None:
-            file.close()
+    with new_file(given.capture) if given.capture is not None else nullcontext() as file:
+        return run(work(file))
 
 
 type _Wrap = Callable[[CanTransport], CanTransport]
@@ -264,27 +269,27 @@ async def _follow(where: _Bus, given: argparse.Namespace, clock: Clock, wrap: _W
     if family is None or len(where.rates) > 1:
         report = await _find(where, clock, family)
         if report.outcome is not Outcome.FOUND or report.protocol is None:
-            say(f"poll: {report.outcome}")
-            return 1
+            raise NonsenseError(outcome_words(report))
         family, bitrate = report.protocol, report.baudrate if where.address.adapter.sets_bitrate else None
     printer = Printer(clock, given.cycles, asyncio.Event())
     client = BroadcastClient(
         wrap(where.open(bitrate, clock)), CAN[family], clock=clock, listener=printer, interval=given.interval
     )
-    await until_done(client, printer, seconds)
-    return 0
+    return await until_done(client, printer, seconds)
 
 
-def _poll(given: argparse.Namespace) -> int:
+def poll(given: argparse.Namespace) -> int:
+    """Show what the battery says, again and again."""
     return run(_follow(_bus(given), given, SystemClock(), lambda bus: bus, None))
 
 
-def _record(given: argparse.Namespace) -> int:
+def record(given: argparse.Namespace) -> int:
+    """Write down what the bus carries."""
     where = _bus(given)
     rate = where.rates[0]
     clock = SystemClock()
     overheard = _Overheard()
-    with given.file.open("x", encoding="utf-8") as file:
+    with new_file(given.file) as file:
 
         def write(when: float, frame: CanFrame) -> None:
             file.write(f"{candump_line(when, overheard.hide(frame, when))}\n")
@@ -298,15 +303,9 @@ def _record(given: argparse.Namespace) -> int:
         return run(_hear(wrap(where.open(rate, clock)), given.seconds, lambda _: None))
 
 
-def _observe(given: argparse.Namespace) -> int:
-    raise _RefusedError("on a CAN bus nobody asks and everybody listens: `poll` shows what the battery says")
-
-
-listen = _command("listen", _listen)
-scan = _command("scan", _scan)
-poll = _command("poll", _poll)
-record = _command("record", _record)
-observe = _command("observe", _observe)
+def observe(given: argparse.Namespace) -> int:
+    """Say that this is what `poll` does."""
+    raise NonsenseError("on a CAN bus nobody asks and everybody listens: `poll` shows what the battery says")
 
 
 def replay(lines: Iterator[str]) -> int:

@@ -1,18 +1,103 @@
 """What the command line says: JSON lines on standard output, words for the person on standard error."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 import json
+from pathlib import Path
 import sys
-from typing import Any
+from typing import Any, Final, Literal, TextIO
 
 from .clients.base import BatteryClient
 from .clock import Clock
 from .decoding import reported
 from .discovery import FoundPack, Outcome, Progress, ScanReport
-from .errors import LinkError
+from .errors import LinkError, LinkProblem
 from .model import BankState, BatteryState, CycleReport, PackState, PollReport
+
+# The command line is English, as its options are; a home has these in its own languages.
+LINK_PROBLEMS: Final[Mapping[LinkProblem, str]] = {
+    LinkProblem.MISSING: "There is no such port or adapter: check that it is plugged in.",
+    LinkProblem.PERMISSION: "You may not open this port: become a member of the group that it belongs to, often dialout.",
+    LinkProblem.BUSY: "Another program has this port open: close it there first.",
+    LinkProblem.UNREACHABLE: "Nothing can be reached at this network address: check host, port number and gateway.",
+    LinkProblem.BAD_ADDRESS: "This is neither a serial port nor an address that can be opened.",
+    LinkProblem.CREDENTIALS: "An address must not hold a user name, a password or a key: use it without them.",
+    LinkProblem.DOWN: "The CAN interface is there, but down: it has to be brought up first.",
+    LinkProblem.DRIVER: "This adapter needs a library that is not installed here.",
+    LinkProblem.LOST: "The port was open, but went away: check plug, cable and power of the adapter or gateway.",
+    LinkProblem.FAILED: "The port could not be opened and set up.",
+}
+# Trying again does not help.
+_FOR_GOOD: Final = frozenset({LinkProblem.BAD_ADDRESS, LinkProblem.CREDENTIALS, LinkProblem.DRIVER})
+OUTCOMES: Final[Mapping[Outcome, str]] = {
+    Outcome.FOUND: "A battery was found.",
+    Outcome.UNREADABLE: "Something answers, but not in a way that can be read.",
+    Outcome.NOTHING: "No battery was heard: check that it is on, that the cable ends in its port for inverters or "
+    "monitoring, and that the two wires are not swapped.",
+    Outcome.ECHO: "Only our own questions came back, and no battery answered: check the wires and the battery.",
+    Outcome.NOISE: "There is something on the line, but nothing that makes sense: check wires, ground and speed.",
+    Outcome.OTHER_PROTOCOL: "A battery answers in a protocol that cannot be read yet.",
+    Outcome.OTHER_MASTER: "Another device already asks on this line, so nothing is asked here; `observe` reads along.",
+    Outcome.LINK_PORT: "This port links one pack to the next: use the one for inverters or monitoring.",
+    Outcome.UNACKNOWLEDGED: "One frame comes again and again, because nobody acknowledges it: if the battery is alone "
+    "with the adapter, add --acknowledge.",
+    Outcome.INVERTER_ONLY: "An inverter was heard on this bus, but no battery.",
+    Outcome.WRONG_RATE: "There are only errors on the bus: the bit rate is most likely another one.",
+}
+
+
+class NonsenseError(Exception):
+    """What was asked for cannot be done; the text is the sentence that says why."""
+
+
+def link_words(err: LinkError) -> str:
+    """A sentence for a person, with what is known besides in brackets."""
+    return f"{LINK_PROBLEMS[err.problem]} ({err.detail})" if err.detail else LINK_PROBLEMS[err.problem]
+
+
+def outcome_words(report: ScanReport) -> str:
+    """The same of how a scan ended."""
+    more = report.dialect or report.protocol
+    return f"{OUTCOMES[report.outcome]} ({more})" if more else OUTCOMES[report.outcome]
+
+
+def open_file(path: Path, mode: Literal["r", "x"] = "r") -> TextIO:
+    """A file of text, to be read, or a new one.
+
+    Raises:
+        NonsenseError: it cannot be opened.
+    """
+    try:
+        return path.open(mode, encoding="utf-8", errors="replace")
+    except FileExistsError:
+        why = f"{path} exists already, and is not written over"
+    except FileNotFoundError:
+        why = f"there is no file {path}" if mode == "r" else f"there is no folder {path.parent}"
+    except IsADirectoryError:
+        why = f"{path} is a folder"
+    except PermissionError:
+        why = f"you may not {'read' if mode == 'r' else 'write'} {path}"
+    except (OSError, ValueError) as err:
+        why = f"{path} cannot be opened ({getattr(err, 'strerror', None) or err})"
+    raise NonsenseError(why)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[TextIO]:
+    """A file that must not be there yet, and is gone again if nothing was written: it would be in the way of a retry.
+
+    Raises:
+        NonsenseError: it cannot be opened.
+    """
+    file = open_file(path, "x")
+    try:
+        with file:
+            yield file
+    finally:
+        if not path.stat().st_size:
+            path.unlink()
 
 
 def show(**item: Any) -> None:
@@ -50,7 +135,10 @@ def report_found(report: ScanReport) -> int:
         experimental=report.experimental,
         **more,
     )
-    return 0 if report.outcome is Outcome.FOUND else 1
+    if report.outcome is Outcome.FOUND:
+        return 0
+    say(outcome_words(report))
+    return 1
 
 
 def _pack(pack: FoundPack) -> dict[str, Any]:
@@ -64,6 +152,7 @@ class Printer:
     clock: Clock
     cycles: int | None
     done: asyncio.Event
+    failed: bool = False  # the line will never open
 
     def _report[StateT: BatteryState](self, kind: str, report: PollReport[StateT]) -> None:
         show(
@@ -94,6 +183,12 @@ class Printer:
     def link_changed(self, error: LinkError | None) -> None:
         """See `ClientListener`."""
         show(kind="link", problem=error.problem.value if error else None)
+        if error is None:
+            return
+        self.failed = error.problem in _FOR_GOOD
+        say(link_words(error) if self.failed else f"{link_words(error)} It is tried again.")
+        if self.failed:
+            self.done.set()
 
     def other_master(self, protocol: str | None = None) -> None:
         """See `ClientListener`."""
@@ -110,17 +205,19 @@ class Printer:
             say("one frame comes again and again: no node on the bus acknowledges it")
 
 
-async def until_done(client: BatteryClient, printer: Printer, seconds: float | None) -> None:
-    """Run a client until its listener has seen enough, or for so long."""
+async def until_done(client: BatteryClient, printer: Printer, seconds: float | None) -> int:
+    """Run a client until its listener has seen enough, or for so long; the exit status."""
     running = asyncio.create_task(client.run())
+    seen = asyncio.create_task(printer.done.wait())
     try:
-        async with asyncio.timeout(seconds):
-            await printer.done.wait()
-    except TimeoutError:
-        pass
+        await asyncio.wait({running, seen}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            await running  # it ends only by failing, such as when nobody reads what it prints any more
     finally:
         running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        seen.cancel()
+        await asyncio.gather(running, seen, return_exceptions=True)
+    return 1 if printer.failed else 0
 
 
 def run(work: Coroutine[Any, Any, int | None]) -> int:
@@ -128,5 +225,5 @@ def run(work: Coroutine[Any, Any, int | None]) -> int:
     try:
         return asyncio.run(work) or 0
     except LinkError as err:
-        say(f"the line cannot be used: {err}")
+        say(link_words(err))
         return 1

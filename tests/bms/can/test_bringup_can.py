@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 import json
+import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
+import tty
 from typing import Any
 
 import can
@@ -69,8 +71,9 @@ def test_scan_names_the_family_and_leaves_a_capture_that_replays(
 
 def test_listen_shows_every_frame_and_what_it_says(port: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A path needs to be told to be a bus; what family it is comes as soon as it is guessed."""
-    status, lines, _ = run(capsys, "listen", port, "--can", "--seconds", "2.5")
+    status, lines, words = run(capsys, "listen", port, "--can", "--seconds", "2.5")
     assert status == 0
+    assert words == f"listening on slcan:{port} at 500000 bit/s; no frame is sent\n"
     assert [line["family"] for line in lines if line.get("kind") == "bus"][-1] == "deye_pcs"
     assert {line["id"] for line in lines if "id" in line} >= {"351", "355", "356", "150", "151", "305"}
     of_packs = [line for line in lines if line.get("id") == "151"]
@@ -123,7 +126,7 @@ def test_a_record_of_a_poll_has_all_that_was_heard(
 ) -> None:
     """Nothing is asked on a bus, so it is the same record."""
     file = tmp_path / "poll.log"
-    known = ("--poll", "--bitrate", "500000", "--protocol", "deye_pcs", "--interval", "1", "--cycles", "2")
+    known = ("--poll", "--bitrate", "500000", "--protocol", "deye_pcs", "--interval", "1", "--cycles", "3")
     status, lines, _ = run(capsys, "record", f"slcan:{port}", str(file), *known)
     assert status == 0
     assert any(line["kind"] == "bank" for line in lines)
@@ -192,7 +195,13 @@ def test_a_log_with_nonsense_in_it_is_refused_with_its_line(
         (("poll", "slcan:/dev/nowhere", "--protocol", "pace-v25"), "spoken on serial lines"),
         (("poll", "/dev/nowhere", "--protocol", "victron"), "broadcast on a CAN bus"),
         (("observe", "socketcan:can0"), "`poll` shows"),
-        (("scan", "slcan:/dev/nowhere"), "missing"),
+        (("scan", "slcan:/dev/nowhere"), "There is no such port or adapter"),
+        (("listen", "slcan:/dev/nowhere", "--bitrate", "123456"), "no bit rate 123456, only 10000, 20000"),
+        (
+            ("record", "slcan:/dev/nowhere", "/nowhere/file", "--interval", "2"),
+            "only listened to: leave --interval out",
+        ),
+        (("record", "slcan:/dev/nowhere", "/nowhere/file"), "there is no folder /nowhere"),
     ],
 )
 def test_nonsense_is_answered_in_one_sentence(
@@ -204,3 +213,18 @@ def test_nonsense_is_answered_in_one_sentence(
     assert (status, lines, len(told)) == (1, [], 1)
     assert said in told[0]
     assert "secret" not in words
+
+
+def test_listening_on_a_quiet_bus_says_that_nothing_came(capsys: pytest.CaptureFixture[str]) -> None:
+    """An adapter that says nothing, on a bus where nobody is."""
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    path = os.ttyname(slave)
+    status, lines, words = run(capsys, "listen", f"slcan:{path}", "--bitrate", "250000", "--seconds", "0.2")
+    os.close(master)
+    os.close(slave)
+    assert (status, lines) == (0, [])
+    assert words.splitlines() == [
+        f"listening on slcan:{path} at 250000 bit/s; no frame is sent",
+        "nothing came: no frame was on the bus",
+    ]
