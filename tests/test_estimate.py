@@ -108,3 +108,16 @@ def test_a_counter_that_appears_later_does_not_make_the_total_jump() -> None:
     total.counted(3000.0)
     total.counted(3001.0)
     assert total.value == 6.0
+
+
+def test_what_we_counted_while_the_battery_did_not_is_not_counted_again() -> None:
+    """The battery's counter went on meanwhile: only what it counts from now on is added."""
+    total = RunningTotal()
+    total.restore(100.0, 100.0)
+    total.metered(50.0)
+    later = RunningTotal()
+    later.restore(total.value, total.counter)
+    later.counted(150.0)
+    assert later.value == 150.0
+    later.counted(151.0)
+    assert later.value == 151.0

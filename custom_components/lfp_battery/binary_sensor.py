@@ -26,6 +26,17 @@ _CHARGING_ABOVE = 0.5  # A
 _RESTING_BELOW = 0.2  # A
 _LOW_BATTERY_HYSTERESIS = 2.0  # %
 
+# What to charge or discharge by.
+_NEEDED_TO_ACT = (
+    "soc",
+    "charge_enabled",
+    "discharge_enabled",
+    "charge_voltage_limit",
+    "discharge_voltage_limit",
+    "charge_current_limit",
+    "discharge_current_limit",
+)
+
 # Every day's business, with sensors of its own: not a problem.
 _USUAL = frozenset({Condition.FULLY_CHARGED, Condition.LOW_SOC})
 
@@ -101,9 +112,12 @@ def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
     """Whether an automation may rely on what this unit says.
 
     It answered when it was last asked, nothing is held back, nothing is broken; and it has said so: where alarms are
-    never heard, because nobody asks for them or none are answered, nothing is known of them.
+    never heard, because nobody asks for them or none are answered, nothing is known of them. Nor may anything be unknown
+    by now that was said before and that an automation goes by.
     """
     if not unit.online or not unit.fresh or unit.data.held_back:
+        return False
+    if any(name in unit.record.fields and getattr(unit.state, name) is None for name in _NEEDED_TO_ACT):
         return False
     if (alarms := unit.state.alarms) is None:
         return "alarms" not in unit.record.fields and not unit.conditions

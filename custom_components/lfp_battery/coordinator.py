@@ -103,9 +103,9 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         raise NotImplementedError
 
     @property
-    def state(self) -> BatteryState:
+    def state(self) -> StateT:
         """The last state received; one in which nothing is known when there was none."""
-        return self.data.state or BatteryState()
+        raise NotImplementedError
 
     @property
     def conditions(self) -> frozenset[str]:
@@ -208,6 +208,12 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
 
     @property
     @override
+    def state(self) -> PackState:
+        """See `LfpCoordinator`."""
+        return self.data.state or PackState(address=self.address)
+
+    @property
+    @override
     def identity(self) -> str:
         """See `LfpCoordinator`."""
         return self.record.identity(self.config_entry.entry_id, self.address)
@@ -247,8 +253,13 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @property
     def modules(self) -> int | None:
         """How many packs the bank speaks for: as it says itself, as the person counted them, or as far as they answer."""
-        state = self.data.state or BankState()
-        return state.modules or self.settings.packs or state.modules_online
+        return self.state.modules or self.settings.packs or self.state.modules_online
+
+    @property
+    @override
+    def state(self) -> BankState:
+        """See `LfpCoordinator`."""
+        return self.data.state or BankState()
 
     @property
     @override

@@ -95,6 +95,7 @@ class RunningTotal:
         """Take in our own meter, which began with this run."""
         self.value = (self.value or 0.0) + max(total - self._metered, 0.0)
         self._metered = total
+        self.counter = None  # should the battery ever count again, what it counted meanwhile is in here already
 
     def counted(self, counter: float) -> None:
         """Take in the battery's counter; when it begins to count late, the total goes on from where it is."""

@@ -76,6 +76,10 @@ class Record:
         """What device and entities are known by in the registries."""
         return self.identifier or f"{entry_id}_{self.place or address}"
 
+    def unlearned(self) -> Self:
+        """Who it is and what it is called, without anything that it ever reported."""
+        return replace(self, temperatures=None, fields=frozenset(), conditions=frozenset())
+
     def learned(self, state: BatteryState | None, identity: Identity | None) -> Self:
         """The record, extended by what a report says; the identifier never changes."""
         new: dict[str, Any] = {}

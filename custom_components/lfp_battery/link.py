@@ -25,6 +25,7 @@ from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_re
 from .findings import identifiers, on_can, speaks_for_packs, unique_id
 from .identity import Record, could_be_serial, new_place, trusted_serial
 from .issues import LineIssues
+from .moving import followed
 from .settings import Settings
 
 # Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
@@ -68,7 +69,7 @@ class LfpLink:
         self._opened: asyncio.Future[None] = hass.loop.create_future()
         self._first_cycle: asyncio.Future[None] = hass.loop.create_future()
         self._unsaved = False
-        self._moving = False  # a reload is under way because packs changed places
+        self._moving = False  # a reload is under way: packs changed places, or the set of frames is another
         self._skipped: frozenset[int] = frozenset()  # addresses whose devices are disabled
         self._issues = LineIssues(hass, entry, self._protocol)
         self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
@@ -283,7 +284,8 @@ class LfpLink:
         """See `ClientListener`; the entry loads anew, because other things can be said now."""
         LOGGER.info("%s: the battery sends another set of frames by now (%s)", self._entry.title, name)
         self._save()
-        self._hass.config_entries.async_update_entry(self._entry, data={**self._entry.data, CONF_PROTOCOL: name})
+        self._stop_taking_in()
+        async_keep(self._hass, self._entry, followed(self._entry.data, name))
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
 
     @callback
@@ -370,13 +372,17 @@ class LfpLink:
         if address in records:  # the two may have changed places; if not, the next one to answer there says so
             records[old.address] = records[address]
         records[address] = old.record
-        self._moving = True
-        for unit in self.units:  # nothing is taken in any more, so nothing may stand as present
-            unit.async_link_changed(None)
-        self._update_bank()
+        self._stop_taking_in()
         self._store(records)
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
         return True
+
+    def _stop_taking_in(self) -> None:
+        """Nothing may be learned, nor stand as present, until the entry has loaded anew."""
+        self._moving = True
+        for unit in self.units:
+            unit.async_link_changed(None)
+        self._update_bank()
 
     # --- records -----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any
 from homeassistant.const import CONF_PROTOCOL
 
 from .bms.protocols import PROTOCOLS
+from .bms.protocols.can.base import BANK
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_OTHER_PROTOCOL, CONF_PACKS
 from .findings import records_in, serials, speaks_for_packs
 from .identity import Record, could_be_serial, new_place
@@ -78,6 +79,24 @@ def merged(known: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]
         data[CONF_ADDRESSES] = sorted({*found[CONF_ADDRESSES], *map(int, packs)})
     elif CONF_BANK not in found and not changes_protocol(known, found):
         data[CONF_ADDRESSES] = known[CONF_ADDRESSES]  # not heard this time
+    return data
+
+
+def followed(known: Mapping[str, Any], protocol: str) -> dict[str, Any]:
+    """The entry's data for a battery that broadcasts another set of frames by now, on the bus where it always was.
+
+    Who it is and what it is called stays; what it reports, and which alarms it knows, is learned anew.
+    """
+    data = {**known, CONF_PROTOCOL: protocol}
+    if CONF_BANK in known:
+        data[CONF_BANK] = Record.from_mapping(known[CONF_BANK]).unlearned().as_mapping()
+    if speaks_for_packs(data):
+        data[CONF_PACKS], data[CONF_ADDRESSES] = {}, [BANK]
+    else:
+        packs = known.get(CONF_PACKS, {})
+        data[CONF_PACKS] = {
+            place: Record.from_mapping(record).unlearned().as_mapping() for place, record in packs.items()
+        }
     return data
 
 
