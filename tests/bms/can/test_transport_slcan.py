@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 import random
 import time
+from typing import Any, override
 
 import pytest
 
@@ -33,6 +34,15 @@ class Told:
     def link_changed(self, error: LinkError | None) -> None:
         """See `ClientListener`."""
         self.changes.append(error.problem if error else None)
+
+
+class _Nameless(Slcan):
+    """Answers nothing at all, not even what it is."""
+
+    @override
+    def take(self, data: bytes) -> bytes:
+        super().take(data)
+        return b""
 
 
 @pytest.fixture
@@ -166,25 +176,31 @@ def test_any_bytes_at_all_give_frames_or_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "listen_only", "commands", "mode"),
+    ("device", "listen_only", "commands", "mode", "silent"),
     [
-        (Slcan(), True, ["C", "S6", "L"], "listening"),
-        (Slcan(), False, ["C", "S6", "O"], "open"),
-        (Slcan(mute=True), True, ["C", "S6", "V", "L"], "listening"),
-        (Slcan(mute=True), False, ["C", "S6", "V", "O"], "open"),
-        (Slcan(canable=True), True, ["C", "S6", "V", "M1", "O"], "listening"),
-        (Slcan(canable=True), False, ["C", "S6", "V", "M0", "O"], "open"),
+        (Slcan(), True, ["C", "C", "S6", "L"], "listening", True),
+        (Slcan(), False, ["C", "C", "S6", "O"], "open", False),
+        (Slcan(mute=True), True, ["C", "C", "S6", "V", "L"], "listening", True),
+        (Slcan(mute=True), False, ["C", "C", "S6", "V", "O"], "open", None),
+        (Slcan(canable=True), True, ["C", "C", "S6", "V", "M1", "O"], "listening", True),
+        (Slcan(canable=True), False, ["C", "C", "S6", "V", "M0", "O"], "open", False),
     ],
 )
 async def test_each_kind_of_firmware_is_set_up_as_it_understands(
-    ports: list[Port], tmp_path: Path, device: Slcan, listen_only: bool, commands: list[str], mode: str
+    ports: list[Port],
+    tmp_path: Path,
+    device: Slcan,
+    listen_only: bool,
+    commands: list[str],
+    mode: str,
+    silent: bool | None,
 ) -> None:
     """Set-up is all that is ever written; a CANable has its own way to keep quiet; closing leaves it closed."""
     port = plugged(ports, tmp_path, device)
     bus = bus_at(port.path, listen_only=listen_only)
     await bus.open()
     await until(lambda: device.commands == commands)
-    assert (device.mode, bus.silent) == (mode, listen_only)
+    assert (device.mode, bus.silent) == (mode, silent)
     port.write(LINE)
     assert await bus.receive(1) == [FRAME]
     await bus.close()
@@ -261,6 +277,61 @@ async def test_an_adapter_that_was_left_open_is_closed_first(ports: list[Port], 
     assert bus.errors == 0
     port.write(b"t3560\r")
     assert await bus.receive(1) == [CanFrame(id=0x356, data=b"")]
+    await bus.close()
+
+
+@pytest.mark.parametrize("listen_only", [True, False])
+@pytest.mark.parametrize("kind", [{}, {"mute": True}, {"canable": True}], ids=["usual", "mute", "canable"])
+async def test_an_adapter_that_was_left_open_in_the_middle_of_a_line_is_closed_first(
+    ports: list[Port], tmp_path: Path, kind: dict[str, Any], listen_only: bool
+) -> None:
+    """What is written first only ends that line; the bit rate of the program before must not stand."""
+    device = Slcan(**kind)
+    port = plugged(ports, tmp_path, device)
+    device.take(b"S5\rO\rt1")
+    assert device.mode == "open"
+    bus = bus_at(port.path, listen_only=listen_only)
+    await bus.open()
+    mode = "listening" if listen_only else "open"
+    await until(lambda: (device.mode, device.bitrate) == (mode, "6"))
+    await bus.close()
+    await until(lambda: device.mode == "closed")
+
+
+async def test_an_opening_that_is_cancelled_leaves_the_adapter_closed(ports: list[Port], tmp_path: Path) -> None:
+    """It would go on to acknowledge for nobody."""
+    device = Slcan(mute=True)
+    port = plugged(ports, tmp_path, device)
+    bus = bus_at(port.path, listen_only=False)
+    opening = asyncio.create_task(bus.open())
+    await until(lambda: device.commands[-1:] == ["O"])
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await until(lambda: device.commands[-1] == "C")
+    assert device.mode == "closed"
+    await bus.close()
+
+
+async def test_an_adapter_that_refuses_to_open_is_told_to_close_all_the_same(ports: list[Port], tmp_path: Path) -> None:
+    """What it says no to may have been done in part."""
+    device = Slcan(listens=False)
+    bus = bus_at(plugged(ports, tmp_path, device).path)
+    with pytest.raises(LinkError):
+        await bus.open()
+    await until(lambda: device.commands[-2:] == ["L", "C"])
+
+
+async def test_an_adapter_that_may_have_been_made_silent_before_is_not_said_to_acknowledge(
+    ports: list[Port], tmp_path: Path
+) -> None:
+    """A CANable keeps M1 until it is told otherwise, and one that does not say what it is is not told."""
+    device = _Nameless(canable=True)
+    bus = bus_at(plugged(ports, tmp_path, device).path, listen_only=False)
+    device.take(b"M1\r")
+    await bus.open()
+    await until(lambda: device.commands[-1] == "O")
+    assert device.mode == "listening"
+    assert bus.silent is None
     await bus.close()
 
 

@@ -137,7 +137,9 @@ class SlcanBus:
         self._errors = 0  # of readers that are gone
         self._heard = 0.0
         self._is_open = False
+        self._is_told = False  # to open the bus, whatever came of it: it has to be told to close it
         self._confirmed = False  # that the bus is open, by an answer or a frame
+        self._is_guess = False  # that it does as it was told
 
     @property
     def name(self) -> str:
@@ -152,7 +154,7 @@ class SlcanBus:
     @property
     def silent(self) -> bool | None:
         """See `CanTransport`."""
-        return self._listen_only
+        return None if self._is_guess else self._listen_only
 
     @property
     def errors(self) -> int:
@@ -169,7 +171,7 @@ class SlcanBus:
         try:
             await self._set_up(rate)
         except BaseException:
-            await self._line.close()
+            await self.close()
             raise
 
     async def _set_up(self, rate: bytes) -> None:
@@ -180,19 +182,26 @@ class SlcanBus:
         """
         reader = self._reader = LineReader()
         self._frames = []
-        # somebody may have left it open: only a closed adapter takes a bit rate. It refuses when it was closed
-        answers = await self._ask(b"C") is not None
+        # somebody may have left it open, and in the middle of a line, which the first C only ends: only a closed adapter
+        # takes a bit rate. It refuses when it was closed
+        answers = [await self._ask(b"C"), await self._ask(b"C")] != [None, None]
         answer = await self._ask(rate)
         if answer is _Answer.NO:
             raise LinkError(LinkProblem.FAILED, f"the adapter refuses {self._bitrate} bit/s")
         answers = answers or answer is not None
         opening = b"L" if self._listen_only else b"O"
-        if not answers and await self._is_canable():
-            await self._line.send(b"M1\r" if self._listen_only else b"M0\r")
-            opening = b"O"
+        self._is_guess = False
+        if not answers:
+            version = await self._version()
+            if b"canable" in version.lower():
+                await self._line.send(b"M1\r" if self._listen_only else b"M0\r")
+                opening = b"O"
+            # it may be a CANable that somebody set to be silent before
+            self._is_guess = not version and not self._listen_only
         # what came so far is from before, or noise of a port that was just opened
         reader.errors = 0
         self._frames = []
+        self._is_told = True
         answer = await self._ask(opening)
         self._heard = self._clock.monotonic()
         if answer is _Answer.NO:
@@ -200,8 +209,8 @@ class SlcanBus:
         self._confirmed = answer is _Answer.YES or bool(self._frames)
         self._is_open = True
 
-    async def _is_canable(self) -> bool:
-        """Whether a mute adapter is a CANable with its first maker's firmware.
+    async def _version(self) -> bytes:
+        """What a mute adapter says that it is, to tell a CANable with its first maker's firmware.
 
         That one does not know L and ignores it. Its silent mode is set with M1 before O (normaldotcom/canable-fw and
         canable2-fw, src/slcan.c), and stays set. Elsewhere M is a filter and O acknowledges, so it must be sure.
@@ -211,7 +220,7 @@ class SlcanBus:
         text = b""
         while (left := until - self._clock.monotonic()) > 0 and b"\r" not in text and len(text) < _LONGEST:
             text += await self._line.receive(left)
-        return b"canable" in text.lower()
+        return text
 
     @property
     def _patience(self) -> float:
@@ -240,10 +249,14 @@ class SlcanBus:
             self._is_open = False
             self._errors += self._reader.errors
             self._frames = []
-            with suppress(LinkError):
-                await self._line.send(b"C\r")
-                await self._line.receive(_CLOSING)
-        await self._line.close()
+        try:
+            if self._is_told:
+                self._is_told = False
+                with suppress(LinkError):
+                    await self._line.send(b"C\r")
+                    await self._line.receive(_CLOSING)
+        finally:
+            await self._line.close()
 
     async def receive(self, timeout: float) -> Sequence[CanFrame]:
         """See `CanTransport`."""
