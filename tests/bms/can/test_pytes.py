@@ -30,7 +30,7 @@ def test_bits_that_say_that_all_is_well_are_no_alarm() -> None:
     ("data", "mode"),
     [
         ("0000000400000000", Mode.CHARGING), ("0000000000000004", Mode.CHARGING), ("0000000800000000", Mode.DISCHARGING),
-        ("0000000400000008", None), ("0484800204048000", Mode.STANDBY), ("0000000000000000", None), ("00000004", None),
+        ("0000000400000008", None), ("0484800204048000", Mode.STANDBY), ("0000000000000000", None), ("02000004", None),
     ],
 )  # fmt: skip
 def test_the_status_says_what_the_pack_does(data: str, mode: Mode | None) -> None:

@@ -166,13 +166,42 @@ def test_a_field_is_there_only_where_the_frame_reaches_it(frame_id: str, length:
 
 
 @pytest.mark.parametrize(
-    ("length", "alarms", "modules"), [(0, False, None), (3, True, None), (5, True, 2), (7, True, 2)]
+    ("length", "alarms", "modules"),
+    [(0, False, None), (1, False, None), (3, False, None), (4, True, None), (5, True, 2), (7, True, 2)],
 )
 def test_359_says_as_much_as_it_is_long(length: int, alarms: bool, modules: int | None) -> None:
-    """Alarms need one byte of them, the number of modules the fifth."""
+    """That there is no alarm needs all four bytes of them, the number of modules the fifth."""
     decoded = heard("pylon", ("359", bytes.fromhex("0000000002504E")[:length].hex()), ("355", "1A006400"))
     assert decoded.bank is not None
     assert (decoded.bank.alarms is not None, decoded.bank.modules) == (alarms, modules)
+
+
+@pytest.mark.parametrize(
+    ("family", "frame_id", "healthy", "whole"),
+    [
+        ("pylon", "359", "00" * 8, 4), ("sma", "35A", "AA" * 8, 8), ("sma", "35A", "00" * 8, 8),
+        ("discover", "35A", "ABAAFEAFAAFAFF", 7), ("deye_pcs", "359", "00" * 8, 7), ("growatt", "312", "00" * 8, 4),
+    ],
+)  # fmt: skip
+def test_half_an_alarm_frame_does_not_say_that_all_is_well(
+    family: str, frame_id: str, healthy: str, whole: int
+) -> None:
+    """Only a frame that reaches every alarm bit may say that none is set."""
+    for length in range(len(healthy) // 2 + 1):
+        frame = CanFrame(id=int(frame_id, 16), data=bytes.fromhex(healthy)[:length])
+        told = CAN[family].read(frame)
+        alarms = None if told is None else told.values.get("alarms")
+        assert alarms == (frozenset() if length >= whole else None)
+
+
+@pytest.mark.parametrize(
+    ("family", "frame_id", "data"), [("pylon", "359", "02"), ("sma", "35A", "04"), ("deye_pcs", "359", "01")]
+)
+def test_an_alarm_in_half_a_frame_is_one(family: str, frame_id: str, data: str) -> None:
+    """What is set is set, whatever the rest would have said."""
+    told = CAN[family].read(CanFrame(id=int(frame_id, 16), data=bytes.fromhex(data)))
+    assert told is not None
+    assert len(told.values["alarms"]) == 1
 
 
 def test_a_name_may_be_shorter_than_its_place() -> None:

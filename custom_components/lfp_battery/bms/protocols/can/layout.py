@@ -1,7 +1,8 @@
 """Reading a frame by a table: which field stands where, and which bit means what.
 
 Every length that a frame may have gets its plan when the table is made, so that reading costs one unpack and a short
-loop. A field that a shorter frame does not reach is absent, and so is one that holds its "not available" marker.
+loop. A field that a shorter frame does not reach is absent, and so is one that holds its "not available" marker. That
+nothing is alarming is said only by a frame that reaches every alarm bit.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -189,7 +190,9 @@ class Layout:
                 values |= table[data[at] & mask]
             if plan.mask:
                 word = int.from_bytes(data[plan.bits], "little")
-                values["alarms"] = _alarms(plan, word) if word & plan.mask else _NO_ALARMS
+                alarms = _alarms(plan, word) if word & plan.mask else _NO_ALARMS
+                if alarms or plan.whole:  # half a word cannot say that there is none
+                    values["alarms"] = alarms
             for name, start, stop, half in plan.texts:
                 if (text := text_of(data[start:stop], half)) is not None:
                     values[name] = text
@@ -225,7 +228,19 @@ _NO_ALARMS: Final[frozenset[Alarm]] = frozenset()
 class _Plan:
     """What can be read of a frame of one length."""
 
-    __slots__ = ("alarms", "bits", "elsewhere", "mask", "more", "numbers", "paired", "tables", "texts", "unpack")
+    __slots__ = (
+        "alarms",
+        "bits",
+        "elsewhere",
+        "mask",
+        "more",
+        "numbers",
+        "paired",
+        "tables",
+        "texts",
+        "unpack",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -254,6 +269,7 @@ class _Plan:
         said = [text for text in texts if text.at < size]
         self.texts = tuple((text.name, text.at, text.at + text.size, text.half) for text in said)
         active = [bit for bit in found if bit.at < size]
+        self.whole = all(bit.at < size for bit in found)
         first = min((bit.at for bit in active), default=0)
         self.bits = slice(first, max((bit.at for bit in active), default=-1) + 1)
         self.alarms = tuple((bit.mask << 8 * (bit.at - first), bit.alarm) for bit in active)
