@@ -16,7 +16,7 @@ import pytest
 from custom_components.lfp_battery import async_remove_config_entry_device, connect
 from custom_components.lfp_battery.bms.clients.broadcast import BroadcastClient
 from custom_components.lfp_battery.bms.clock import SystemClock
-from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.bms.protocols.can import CAN
 from custom_components.lfp_battery.bms.transports.can import PythonCanBus
@@ -32,6 +32,7 @@ from custom_components.lfp_battery.const import (
     CONF_PACKS,
     DOMAIN,
 )
+from custom_components.lfp_battery.coordinator import link_problem
 from custom_components.lfp_battery.diagnostics import async_get_config_entry_diagnostics
 from tests.can_home import CanHome
 from tests.flow_line import TEXTS, readable
@@ -235,9 +236,50 @@ async def test_an_interface_that_is_down_is_tried_again_and_the_command_named(
     assert not await home.start()
     assert home.entry.state is ConfigEntryState.SETUP_RETRY
     assert home.entry.error_reason_translation_key == "link_down"
-    command = (home.entry.error_reason_translation_placeholders or {})["command"]
-    assert command == "sudo ip link set can2 up type can bitrate 500000 listen-only on"
-    await home.drive(hass.config_entries.async_unload(home.entry.entry_id))
+    text = TEXTS["exceptions"]["link_down"]["message"].format(**home.entry.error_reason_translation_placeholders or {})
+    commands = [f"sudo ip link set can2 {what}" for what in ("up type can bitrate 500000 listen-only on", "down")]
+    assert all(command in text for command in commands)
+    (issue,) = _issues(hass).values()
+    assert issue.translation_key == "interface_down"
+    filled_in = TEXTS["issues"]["interface_down"]["description"].format(**issue.translation_placeholders or {})
+    assert "can2 up type can bitrate 500000 listen-only off" in filled_in
+    monkeypatch.undo()
+    monkeypatch.setattr(connect, "clock", lambda hass: home.clock)
+    monkeypatch.setattr(connect, "open_bus", lambda hass, address, *, acknowledge: lambda bitrate: real(bitrate))
+    assert await home.drive(hass.config_entries.async_reload(home.entry.entry_id))
+    assert _issues(hass) == {}
+
+
+async def test_an_interface_that_goes_down_is_a_repair_until_it_is_up(hass: HomeAssistant, home: CanHome) -> None:
+    """With the commands for this very interface."""
+    home.plug_bus(device="socketcan:can2")
+    await home.start()
+    home.link.link_changed(LinkError(LinkProblem.DOWN))
+    (issue,) = _issues(hass).values()
+    assert (issue.translation_key, issue.is_fixable) == ("interface_down", False)
+    assert (issue.translation_placeholders or {})["command_down"] == "sudo ip link set can2 down"
+    home.link.link_changed(None)
+    assert _issues(hass) == {}
+    home.link.link_changed(LinkError(LinkProblem.LOST))
+    assert _issues(hass) == {}
+
+
+@pytest.mark.parametrize(
+    ("device", "problem", "said"),
+    [
+        ("gs_usb:0", LinkProblem.DRIVER, "gs-usb"),
+        ("socketcan:can2", LinkProblem.MISSING, "host's network"),
+        ("slcan:/dev/ttyCAN", LinkProblem.MISSING, "plugged in"),
+    ],
+)
+async def test_why_a_bus_cannot_be_opened_is_said_with_what_helps(
+    home: CanHome, device: str, problem: LinkProblem, said: str
+) -> None:
+    """The library by its name; where an interface may be hidden from a container, that."""
+    home.plug_bus(device=device)
+    shown = link_problem(home.entry, LinkError(problem))
+    text = TEXTS["exceptions"][shown["translation_key"]]["message"].format(**shown["translation_placeholders"])
+    assert said in text
 
 
 async def test_an_address_that_is_none_any_more_is_not_tried_again(home: CanHome) -> None:

@@ -1,12 +1,14 @@
 """Setting up a battery on a CAN bus, on simulated buses: every way through the dialog and every way out."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 import json
 from pathlib import Path
 from typing import Any, override
 
 from homeassistant.components import usb
-from homeassistant.config_entries import SOURCE_IGNORE, SOURCE_RECONFIGURE, SOURCE_USB, ConfigEntryState
+from homeassistant.config_entries import SOURCE_IGNORE, SOURCE_RECONFIGURE, SOURCE_USB, SOURCE_USER, ConfigEntryState
 from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -16,6 +18,8 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.lfp_battery import buses
 from custom_components.lfp_battery.bms.can_frame import EXTENDED, CanFrame
+from custom_components.lfp_battery.bms.clock import SystemClock
+from custom_components.lfp_battery.bms.discovery import bus as discovery_bus
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.bms.protocols.can import CAN
 from custom_components.lfp_battery.bms.transports.can_address import Interface, Silence, parse_can_address
@@ -27,9 +31,13 @@ from custom_components.lfp_battery.const import (
     CONF_PACKS,
     DOMAIN,
 )
+from custom_components.lfp_battery.diagnostics import async_get_config_entry_diagnostics
 from tests.flow_line import BUS, TEXTS, FlowLine, readable
+from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.can.bus import SimBus
-from tests.simulator.can.families import SETS
+from tests.simulator.can.families import SETS, make_speaker
+from tests.simulator.can.slcan_adapter import SlcanPty
+from tests.simulator.pack import PackSpec, SimPack
 
 SOCKETCAN = "socketcan:can0"
 USB_CAN = "seeedstudio:/dev/ttyUSB3"
@@ -150,11 +158,11 @@ async def test_the_rate_of_an_interface_is_not_ours(line: FlowLine) -> None:
     assert [rate for _, rate in line.opened] == [None, None]
 
 
-@pytest.mark.parametrize("device", ["seeedstudio:/dev/ttyUSB3", "gs_usb:0"])
-async def test_what_is_known_of_the_adapter_s_silence_is_said(line: FlowLine, device: str) -> None:
+@pytest.mark.parametrize(("device", "alone"), [("seeedstudio:/dev/ttyUSB3", False), ("gs_usb:0", True)])
+async def test_what_is_known_of_the_adapter_s_silence_is_said(line: FlowLine, device: str, alone: bool) -> None:
     """Where it is not ensured the person learns it before going on."""
     line.plug_bus(device)
-    result = await line.listen(device)
+    result = await line.listen(device, acknowledge=alone)
     said = TEXTS["selector"]["silence"]["options"][parse_can_address(device).adapter.silence.value]
     assert result["description_placeholders"]["silence"] == said
 
@@ -275,8 +283,10 @@ async def test_nonsense_is_refused_without_opening_anything(line: FlowLine, type
     ("device", "asked", "error"),
     [
         ("seeedstudio:/dev/ttyUSB3", {"baudrate": "auto"}, "rate_not_probed"),
-        ("gs_usb:0", {"baudrate": "auto"}, "rate_not_probed"),
-        ("canalystii:0", {"baudrate": "auto"}, "rate_not_probed"),
+        ("gs_usb:0", {"baudrate": "auto", "acknowledge": True}, "rate_not_probed"),
+        ("canalystii:0", {"baudrate": "auto", "acknowledge": True}, "rate_not_probed"),
+        ("gs_usb:0", {}, "never_silent"),
+        ("canalystii:0", {}, "never_silent"),
         (BUS, {"baudrate": "auto", "acknowledge": True}, "rate_not_probed_aloud"),
         (SOCKETCAN, {"acknowledge": True}, "acknowledge_outside"),
         ("socketcand:host:29536/can0", {"acknowledge": True}, "acknowledge_outside"),
@@ -293,8 +303,32 @@ async def test_what_could_do_harm_is_refused_in_words(
     text = TEXTS["config"]["error"][error].format(**result["description_placeholders"])
     if error == "acknowledge_outside":
         assert "listen-only off" in text
-    result = await line.scanned(await line.submit(result, {CONF_DEVICE: device}))
+    alone = parse_can_address(device).adapter.silence is Silence.NEVER
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: device, CONF_ACKNOWLEDGE: alone}))
     assert result["step_id"] == "confirm_can"
+
+
+async def test_who_is_not_alone_with_the_adapter_must_not_acknowledge(line: FlowLine) -> None:
+    """An inverter was heard all the same: the choice is not kept, and without it the battery is set up."""
+    bus = line.plug_bus(inverter="victron")
+    result = await line.listen(acknowledge=True)
+    assert result["step_id"] == "can"
+    assert result["errors"] == {"base": "not_alone"}
+    assert result["description_placeholders"]["inverter"] == "A Victron system was heard beside it."
+    result = await line.scanned(await line.submit(result, {CONF_DEVICE: BUS, CONF_ACKNOWLEDGE: False}))
+    result = await line.submit(result, {})
+    assert result["options"] == {}
+    assert [port.silent for port in bus.ports if port.is_open] == [True]
+
+
+async def test_settings_keep_that_an_adapter_without_a_choice_is_alone(line: FlowLine) -> None:
+    """What was said at set-up is not lost where the settings do not ask for it."""
+    line.plug_bus("gs_usb:0")
+    entry = await line.add_bus("gs_usb:0", acknowledge=True)
+    form = await line.hass.config_entries.options.async_init(entry.entry_id)
+    await line.drive(line.hass.config_entries.options.async_configure(form["flow_id"], {"soc_floor": 20}))
+    assert entry.options[CONF_ACKNOWLEDGE] is True
+    assert entry.options["soc_floor"] == 20
 
 
 @pytest.mark.parametrize(
@@ -328,12 +362,13 @@ async def test_a_bus_that_does_not_open_is_explained_and_can_be_tried_again(
 
 
 async def test_an_interface_that_is_down_comes_with_the_command_that_brings_it_up(line: FlowLine) -> None:
-    """To be copied, with the name of this very interface, and listening only."""
+    """To be copied, with the name of this very interface: listening only, without an inverter, and how to take it down."""
     line.plug_bus("socketcan:can3")
     line.refusals["socketcan:can3"] = LinkProblem.DOWN
     result = await line.listen("can3")
     text = TEXTS["config"]["error"]["bus_down"].format(**result["description_placeholders"])
-    assert text.endswith("sudo ip link set can3 up type can bitrate 500000 listen-only on")
+    for command in ("up type can bitrate 500000 listen-only on", "up type can bitrate 500000 listen-only off", "down"):
+        assert f"sudo ip link set can3 {command}" in text
 
 
 @pytest.mark.parametrize(
@@ -343,7 +378,7 @@ async def test_a_missing_library_is_named_and_socketcan_recommended(line: FlowLi
     """On Home Assistant OS a library cannot be installed by hand, and most adapters need none."""
     line.plug_bus(device)
     line.refusals[device] = LinkProblem.DRIVER
-    result = await line.listen(device)
+    result = await line.listen(device, acknowledge=parse_can_address(device).adapter.silence is Silence.NEVER)
     shown = result["description_placeholders"]
     assert shown["package"] == package
     assert "SocketCAN" in shown["advice"]
@@ -364,10 +399,49 @@ async def test_an_adapter_that_vanishes_while_it_is_listened_to_is_said(line: Fl
 # --- nothing that can be set up --------------------------------------------------------------------------------------
 
 
-async def test_silence_is_called_so(line: FlowLine) -> None:
-    """Not a frame, not an error."""
-    line.plug_bus(sends=None)
-    assert (await line.listen())["errors"] == {"base": "bus_silent"}
+@pytest.mark.parametrize(
+    ("device", "asked", "advice"),
+    [
+        (BUS, {}, "only 500000 bit/s was tried"),
+        (BUS, {"baudrate": "250000"}, "only 250000 bit/s was tried"),
+        (BUS, {"baudrate": "auto"}, ""),
+        (SOCKETCAN, {}, "set outside of Home Assistant"),
+        ("socketcand:host:29536/can0", {}, "set outside of Home Assistant"),
+        ("udp_multicast:239.74.163.2", {}, ""),
+    ],
+)
+async def test_silence_is_called_so(line: FlowLine, device: str, asked: dict[str, Any], advice: str) -> None:
+    """Not a frame, not an error; where another bit rate may be the reason it is named as one."""
+    line.plug_bus(device, sends=None)
+    result = await line.listen(device, **asked)
+    assert result["errors"] == {"base": "bus_silent"}
+    said = result["description_placeholders"]["advice"]
+    assert advice in said
+    assert bool(advice) is bool(said)
+
+
+async def test_a_wrong_bit_rate_on_slcan_is_named_although_it_looks_like_silence(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real port and a real adapter's words: it reports no errors, so nothing at all is heard."""
+    monkeypatch.setattr(discovery_bus, "_SILENCE", 1.0)
+    clock = SystemClock()
+    battery = make_speaker("pylon", SimBank(make_packs(1, first=1), clock))
+    adapter = SlcanPty(SimBus(battery, clock=clock, bitrate=250_000))
+    adapter.replug()
+    try:
+        manager = hass.config_entries.flow
+        menu = await manager.async_init(DOMAIN, context={"source": SOURCE_USER})
+        form = await manager.async_configure(menu["flow_id"], {"next_step_id": "can"})
+        form = await manager.async_configure(form["flow_id"], {CONF_DEVICE: f"slcan:{adapter.path}"})
+        while manager.async_get(form["flow_id"])["step_id"] == "scan":
+            await asyncio.sleep(0.05)
+        result = readable(await manager.async_configure(form["flow_id"]))
+    finally:
+        adapter.stop()
+    assert result["errors"] == {"base": "bus_silent"}
+    assert "only 500000 bit/s was tried" in result["description_placeholders"]["advice"]
+    manager.async_abort(result["flow_id"])
 
 
 @pytest.mark.parametrize(("device", "advice"), [(BUS, "other bit rate"), (SOCKETCAN, "take the interface down")])
@@ -398,7 +472,7 @@ class _Deaf(SimBus):
         (BUS, {}, "turn on"),
         (USB_CAN, {}, "turn on"),
         (SOCKETCAN, {}, "listen-only off"),
-        ("gs_usb:0", {}, "swapped"),
+        ("gs_usb:0", {CONF_ACKNOWLEDGE: True}, "swapped"),
         (BUS, {CONF_ACKNOWLEDGE: True}, "swapped"),
     ],
 )
@@ -505,6 +579,47 @@ async def test_a_port_that_another_integration_uses_is_not_touched(hass: HomeAss
     other.mock_state(hass, ConfigEntryState.NOT_LOADED)
 
 
+async def test_the_port_of_an_adapter_is_shown_where_home_assistant_looks_for_it(
+    hass: HomeAssistant, line: FlowLine
+) -> None:
+    """Other integrations, and its page of serial ports, see who uses it; an interface is none, and leaves none behind."""
+    line.plug_bus()
+    entry = await line.add_bus()
+    (used,) = (await usb.async_get_serial_port_consumers(hass, []))["/dev/ttyCAN"]
+    assert used.config_entry_id == entry.entry_id
+    found = await async_get_config_entry_diagnostics(hass, entry)
+    assert found["entry"]["data"]["port"] == "/dev/ttyCAN"
+
+    line.plug_bus(SOCKETCAN)
+    result = await _reconfigure(line, entry, "can0")
+    await line.submit(result, {})
+    await line.settle(12)
+    assert await usb.async_get_serial_port_consumers(hass, []) == {}
+    assert "port" not in entry.data
+
+
+async def test_two_dialogs_never_have_one_gateway_at_a_time(hass: HomeAssistant, line: FlowLine) -> None:
+    """Whichever of them it is for: the later one ends the earlier, which lets go first."""
+    gateway = "socket://10.0.0.9:8899"
+    bus = line.plug_bus(f"slcan:{gateway}")
+    line.plug_bus("slcan:SOCKET://10.0.0.9:8899/")
+    line.plug(gateway)
+    first = await line.submit(await line.open_bus_form(), {CONF_DEVICE: f"slcan:{gateway}"})
+    await line.clock.advance(1)
+    assert any(port.is_open for port in bus.ports)
+    second = await line.submit(await line.open_bus_form(), {CONF_DEVICE: "slcan:SOCKET://10.0.0.9:8899/"})
+    await line.clock.advance(1)
+    assert not any(port.is_open for port in bus.ports)
+    third = await line.submit(await line.open_form(), {CONF_DEVICE: gateway})
+    await line.clock.advance(1)
+    assert not any(port.is_open for one in line.buses.values() for port in one.ports)
+    left = {flow["flow_id"] for flow in hass.config_entries.flow.async_progress()}
+    assert left == {third["flow_id"]}
+    assert first["flow_id"] != second["flow_id"]
+    hass.config_entries.flow.async_abort(third["flow_id"])
+    await line.clock.advance(10)
+
+
 async def test_the_same_battery_over_a_serial_line_is_pointed_out(hass: HomeAssistant, line: FlowLine) -> None:
     """Its packs say the same serial numbers here and there."""
     bus = line.plug_bus(sends="deye_pcs", packs=1, inverter="deye")
@@ -562,6 +677,18 @@ async def test_an_adapter_that_can_only_be_for_can_is_offered(hass: HomeAssistan
     assert result["result"].unique_id is None  # the adapter is not the battery
 
 
+@pytest.mark.parametrize("over", ["bus", "line"])
+async def test_an_offer_is_withdrawn_once_its_adapter_is_set_up(hass: HomeAssistant, line: FlowLine, over: str) -> None:
+    """The person went through the menu instead; offers of other adapters stay."""
+    line.plug_bus()
+    line.plug("/dev/ttyCAN")
+    await _plug_in(hass)
+    other = replace(_CANABLE, device="/dev/ttyOTHER", serial_number="1")
+    left = await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=other)
+    await (line.add_bus() if over == "bus" else line.add("/dev/ttyCAN"))
+    assert {flow["flow_id"] for flow in hass.config_entries.flow.async_progress()} == {left["flow_id"]}
+
+
 async def test_an_adapter_in_use_or_ignored_is_not_offered(hass: HomeAssistant, line: FlowLine) -> None:
     """At every start it is found anew."""
     line.plug_bus()
@@ -598,9 +725,10 @@ async def test_a_battery_moves_to_another_adapter(line: FlowLine) -> None:
     before = entry.data[CONF_BANK]
     bus = line.plug_bus(SOCKETCAN)
     result = await _reconfigure(line, entry, "can0")
-    if result["type"] is FlowResultType.FORM:
-        assert result["step_id"] == "confirm_move"
-        result = await line.submit(result, {})
+    assert result["step_id"] == "confirm_move"
+    assert f"Is this the battery of {entry.title}?" in result["description_placeholders"]["notes"]
+    assert entry.data[CONF_DEVICE] == BUS
+    result = await line.submit(result, {})
     assert result["reason"] == "reconfigure_successful"
     await line.settle(12)
     assert entry.data[CONF_DEVICE] == SOCKETCAN
@@ -609,6 +737,23 @@ async def test_a_battery_moves_to_another_adapter(line: FlowLine) -> None:
     assert CONF_ACKNOWLEDGE not in entry.options
     assert entry.state is ConfigEntryState.LOADED
     assert any(port.is_open for port in bus.ports)
+
+
+@pytest.mark.parametrize(("packs", "asks"), [(None, False), (3, True)])
+async def test_single_packs_say_whether_it_is_the_same_battery(line: FlowLine, packs: int | None, asks: bool) -> None:
+    """Deye's own set has their serial numbers: the same ones need no word, others are refused."""
+    members = make_packs(2, first=1)
+    line.plug_bus(sends="deye_pcs", packs=members, inverter="deye")
+    entry = await line.add_bus()
+    others = (
+        {address: SimPack(PackSpec(serial=f"H{address}OTHERPACK0001", seed=address)) for address in range(1, packs + 1)}
+        if packs
+        else members
+    )
+    line.plug_bus("slcan:/dev/ttyNEW", sends="deye_pcs", packs=others, inverter="deye")
+    result = await _reconfigure(line, entry, "slcan:/dev/ttyNEW")
+    assert result["reason"] == ("another_battery" if asks else "reconfigure_successful")
+    await line.settle(12)
 
 
 async def test_a_battery_that_sends_another_set_by_now_is_asked_about(line: FlowLine) -> None:

@@ -45,18 +45,35 @@ def address_of(device: str) -> CanAddress | None:
 
 def command(address: CanAddress | None, *, bitrate: int | None = None, listen_only: bool = True) -> str:
     """What brings a SocketCAN interface up, to be typed where Home Assistant runs."""
-    named = address is not None and address.interface is Interface.SOCKETCAN
-    name = shlex.quote(address.channel) if address is not None and named else "can0"
     rate = bitrate or _USUAL_BITRATE
-    return f"sudo ip link set {name} up type can bitrate {rate} listen-only {'on' if listen_only else 'off'}"
+    switch = "on" if listen_only else "off"
+    return f"sudo ip link set {_interface(address)} up type can bitrate {rate} listen-only {switch}"
+
+
+def commands(address: CanAddress | None, *, bitrate: int | None = None) -> dict[str, str]:
+    """What texts about an interface fill in: to bring it up beside an inverter, or without one; and to take it down."""
+    return {
+        "command": command(address, bitrate=bitrate),
+        "command_alone": command(address, bitrate=bitrate, listen_only=False),
+        "command_down": f"sudo ip link set {_interface(address)} down",
+    }
+
+
+def _interface(address: CanAddress | None) -> str:
+    named = address is not None and address.interface is Interface.SOCKETCAN
+    return shlex.quote(address.channel) if address is not None and named else "can0"
+
+
+def package(address: CanAddress | None) -> str:
+    """What an adapter needs that may not be installed."""
+    return (address.adapter.package if address is not None else None) or "python-can"
 
 
 def problem(kind: LinkProblem, address: CanAddress | None, words: Words) -> Failure:
     """In words, why a bus could not be listened to; without an address, why it is none."""
-    package = address.adapter.package if address is not None else None
     return Failure(
         error=_PROBLEMS[kind],
-        placeholders={"command": command(address), "package": package or "python-can"},
+        placeholders={**commands(address), "package": package(address)},
         advice=words.text("advice", "socketcan") if kind is LinkProblem.DRIVER else "",
     )
 
@@ -65,9 +82,9 @@ def failure(report: ScanReport, address: CanAddress, words: Words, *, acknowledg
     """In words, how listening ended that found nothing to be set up."""
     error, advice = _OUTCOMES.get(report.outcome, "unknown_frames"), ""
     if report.outcome is Outcome.UNACKNOWLEDGED:
-        advice = words.text(
-            "advice", acknowledge_advice(address, acknowledge=acknowledge), command=acknowledge_command(address)
-        )
+        advice = words.text("advice", acknowledge_advice(address, acknowledge=acknowledge), **commands(address))
+    elif report.outcome is Outcome.NOTHING:
+        advice = _silent_rate(report, address, words)
     elif report.outcome is Outcome.WRONG_RATE:
         advice = words.text("advice", "rate_outside" if not address.adapter.sets_bitrate else "rate_other")
     elif report.outcome is Outcome.OTHER_PROTOCOL and report.dialect == Hint.BETWEEN_PACKS:
@@ -76,10 +93,24 @@ def failure(report: ScanReport, address: CanAddress, words: Words, *, acknowledg
         advice = words.find("hint", report.dialect or "") or words.text("hint", "out_of_scope")
     return Failure(
         error=error,
-        placeholders={"inverter": inverter(report, words), "command": command(address)},
+        placeholders={"inverter": inverter(report, words), **commands(address)},
         advice=advice,
         capture=report.capture,
     )
+
+
+def _silent_rate(report: ScanReport, address: CanAddress, words: Words) -> str:
+    """That a wrong bit rate may be why nothing was heard: adapters on slcan tell of no errors."""
+    if address.adapter.silence is Silence.OUTSIDE:
+        return words.text("advice", "silent_outside", **commands(address))
+    if report.baudrate is None:
+        return ""  # there is none, or all were tried
+    return words.text("advice", "silent_rate", rate=rate(report.baudrate, words))
+
+
+def not_alone(report: ScanReport, words: Words) -> Failure:
+    """In words, that the battery is not alone with the adapter."""
+    return Failure(error="not_alone", placeholders={"inverter": inverter(report, words)})
 
 
 def acknowledge_advice(address: CanAddress | None, *, acknowledge: bool) -> str:
@@ -90,11 +121,6 @@ def acknowledge_advice(address: CanAddress | None, *, acknowledge: bool) -> str:
     if adapter is None or acknowledge or adapter.silence is Silence.NEVER:
         return "acknowledge_wiring"
     return "acknowledge_option"
-
-
-def acknowledge_command(address: CanAddress | None) -> str:
-    """What has a SocketCAN interface acknowledge."""
-    return command(address, listen_only=False)
 
 
 def can_choose(address: CanAddress | None) -> bool:

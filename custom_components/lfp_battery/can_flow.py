@@ -53,6 +53,7 @@ class CanFlow(ScanFlow):
         await self._async_abort_if_taken(device)
         self.context["title_placeholders"] = {"name": discovery_info.description or port}
         self._asked = {CONF_DEVICE: device}
+        self._offers(device)
         return await self.async_step_can()
 
     async def async_step_can(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -116,7 +117,7 @@ class CanFlow(ScanFlow):
             address = CanAddress(interface=address.interface, channel=await connect.async_stable_path(self.hass, port))
         self._bus = address
         if (reason := self._unsafe(address)) is not None:
-            self._failed(reason, command=bus_texts.acknowledge_command(address))
+            self._failed(reason, **bus_texts.commands(address))
             return None
         return str(address)
 
@@ -131,6 +132,8 @@ class CanFlow(ScanFlow):
         if self._acknowledges and adapter.silence is Silence.OUTSIDE:
             return "acknowledge_outside"
         probes = adapter.sets_bitrate and self._asked.get(CONF_BAUDRATE) == SPEED_AUTO
+        if adapter.silence is Silence.NEVER and not self._acknowledges:
+            return "never_silent"
         if probes and adapter.silence is not Silence.ENSURED:
             return "rate_not_probed"
         if probes and self._acknowledges:
@@ -168,9 +171,10 @@ class CanFlow(ScanFlow):
     def _failure_of(self, report: ScanReport) -> Failure | None:
         if not self._on_can:
             return super()._failure_of(report)
-        if report.outcome is Outcome.FOUND and report.protocol in CAN:
-            return None
         assert self._bus is not None
+        if report.outcome is Outcome.FOUND and report.protocol in CAN:
+            # who acknowledges beside an inverter hides from it that its own frames do not arrive
+            return bus_texts.not_alone(report, self._words) if self._acknowledges and report.inverter else None
         return bus_texts.failure(report, self._bus, self._words, acknowledge=self._acknowledges)
 
     @override

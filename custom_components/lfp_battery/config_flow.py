@@ -264,6 +264,7 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         # another flow may have added this port or battery while this form stood open
         await self._async_abort_if_taken(self._device)
         self._abort_if_battery_is_known()
+        await self._async_withdraw_offers(self._device)
         return self.async_create_entry(
             title=title, data=self._data | self._chosen(user_input), options=self._decided(user_input)
         )

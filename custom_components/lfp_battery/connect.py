@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from homeassistant.components import usb
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
+from homeassistant.const import CONF_DEVICE, CONF_PORT, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 
 from .bms import discovery
@@ -77,7 +77,9 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
     """
     settings = Settings.of(entry.data, entry.options)
     if (family := CAN.get(entry.data[CONF_PROTOCOL])) is not None:
-        address = parse_can_address(_follow_adapter(hass, entry))
+        device = _follow_adapter(hass, entry)
+        _show_port(hass, entry, device)
+        address = parse_can_address(device)
         return BroadcastClient(
             open_bus(hass, address, acknowledge=settings.acknowledge)(entry.data[CONF_BAUDRATE]),
             family,
@@ -118,6 +120,16 @@ def _follow_adapter(hass: HomeAssistant, entry: ConfigEntry) -> str:
     _LOGGER.debug("%s: from %s to %s", entry.title, device, moved)
     hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_DEVICE: moved})
     return moved
+
+
+@callback
+def _show_port(hass: HomeAssistant, entry: ConfigEntry, device: str) -> None:
+    """Keep the port of a bus by itself as well: where Home Assistant looks for who uses which, our addresses are none."""
+    port = serial_port_of(device)
+    if entry.data.get(CONF_PORT) == port:
+        return
+    data = {key: value for key, value in entry.data.items() if key != CONF_PORT}
+    hass.config_entries.async_update_entry(entry, data=data if port is None else {**data, CONF_PORT: port})
 
 
 async def async_scan(
@@ -225,6 +237,11 @@ def _port_key(device: str) -> str:
     return parts._replace(
         scheme=parts.scheme.lower(), netloc=parts.netloc.lower(), path=parts.path.rstrip("/")
     ).geturl()
+
+
+async def async_port_key(hass: HomeAssistant, device: str) -> str:
+    """What is the same for every spelling of a port, whether it is opened as a line or for a bus."""
+    return await hass.async_add_executor_job(_port_key, device)
 
 
 def _same_ports(device: str, others: Sequence[str]) -> list[bool]:

@@ -6,7 +6,7 @@ from typing import Final
 DOMAIN: Final = "lfp_battery"
 LOGGER: Final = logging.getLogger(__package__)
 
-# entry.data, beside CONF_DEVICE, CONF_PROTOCOL and CONF_MODEL of Home Assistant
+# entry.data, beside CONF_DEVICE, CONF_PROTOCOL and CONF_MODEL of Home Assistant, and CONF_PORT where a bus sits on one
 CONF_BAUDRATE: Final = "baudrate"
 CONF_ADDRESSES: Final = "addresses"
 CONF_PACKS: Final = "packs"  # str(address): a record as in identity.py

@@ -18,8 +18,9 @@ from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
 from .bms.energy import EnergyMeter
-from .bms.errors import LinkError
+from .bms.errors import LinkError, LinkProblem
 from .bms.model import BankState, BatteryState, Identity, PackState, PollReport
+from .bms.transports.can_address import CanAddress, Interface
 from .const import CONF_BAUDRATE, DOMAIN, LOGGER
 from .estimate import Smoothed
 from .findings import on_can
@@ -46,16 +47,23 @@ class Problem(TypedDict):
 
 def link_problem(entry: ConfigEntry[Any], err: LinkError) -> Problem:
     """Why the link cannot be used, in words; the port is named by the entry's title, which holds no credential."""
+    address = bus_texts.address_of(entry.data[CONF_DEVICE]) if on_can(entry.data) else None
     return {
         "translation_domain": DOMAIN,
-        "translation_key": f"link_{err.problem}",
-        "translation_placeholders": {"link": entry.title, "command": _command(entry)},
+        "translation_key": f"link_{_kind(err.problem, address)}",
+        "translation_placeholders": {
+            "link": entry.title,
+            "package": bus_texts.package(address),
+            **bus_texts.commands(address, bitrate=entry.data[CONF_BAUDRATE]),
+        },
     }
 
 
-def _command(entry: ConfigEntry[Any]) -> str:
-    """What brings the interface up, should it be one that is brought up."""
-    return bus_texts.command(bus_texts.address_of(entry.data[CONF_DEVICE]), bitrate=entry.data[CONF_BAUDRATE])
+def _kind(problem: LinkProblem, address: CanAddress | None) -> str:
+    """An interface of the kernel may be missing for other reasons than a port."""
+    if problem is LinkProblem.MISSING and address is not None and address.interface is Interface.SOCKETCAN:
+        return "interface_missing"
+    return problem.value
 
 
 class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[StateT]]):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from homeassistant.components.diagnostics import REDACTED, async_redact_data
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_DEVICE
+from homeassistant.const import CONF_DEVICE, CONF_PORT
 from homeassistant.core import HomeAssistant
 
 from . import connect
@@ -26,7 +26,10 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConf
     """Describe an entry; one that is not loaded has its records only."""
     found: dict[str, Any] = {
         "entry": {
-            "data": {**entry.data, CONF_DEVICE: _port(entry.data[CONF_DEVICE])},
+            "data": {
+                **entry.data,
+                **{key: _port(entry.data[key]) for key in (CONF_DEVICE, CONF_PORT) if key in entry.data},
+            },
             "options": dict(entry.options),
             "disable_polling": entry.pref_disable_polling,
             "observes": observes(entry.data, entry.options),

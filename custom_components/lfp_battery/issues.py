@@ -14,9 +14,10 @@ from homeassistant.helpers import issue_registry as ir
 
 from . import bus_texts
 from .bms.catalog import Addressing, Dip, Family
+from .bms.errors import LinkError, LinkProblem
 from .bms.model import BatteryState, LinkCounters, PollReport
 from .bms.protocols.base import BatteryProtocol
-from .const import CONF_ACKNOWLEDGE, CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN, LOGGER
+from .const import CONF_ACKNOWLEDGE, CONF_BAUDRATE, CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN, LOGGER
 from .findings import family_of
 from .flow_texts import Words
 
@@ -131,7 +132,27 @@ class LineIssues:
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
             translation_key=_UNACKNOWLEDGED[bus_texts.acknowledge_advice(address, acknowledge=acknowledge)],
-            translation_placeholders={"title": entry.title, "command": bus_texts.acknowledge_command(address)},
+            translation_placeholders={"title": entry.title, **_commands(entry)},
+        )
+
+    # --- the interface is down ---------------------------------------------------------------------------------------
+
+    @callback
+    def link_changed(self, error: LinkError | None) -> None:
+        """Have the person told that a CAN interface waits to be brought up, and how; no longer once it is."""
+        entry, issue_id = self._entry, _down(self._entry.entry_id)
+        if error is None or error.problem is not LinkProblem.DOWN:
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            config_entry_id=entry.entry_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.ERROR,
+            translation_key="interface_down",
+            translation_placeholders={"title": entry.title, **_commands(entry)},
         )
 
     # --- damage ------------------------------------------------------------------------------------------------------
@@ -220,12 +241,20 @@ class LineIssues:
         return "\n".join(rows)
 
 
+def _commands(entry: ConfigEntry[Any]) -> dict[str, str]:
+    return bus_texts.commands(bus_texts.address_of(entry.data[CONF_DEVICE]), bitrate=entry.data[CONF_BAUDRATE])
+
+
 def _duplicate(entry_id: str, address: int | str) -> str:
     return f"duplicate_address_{entry_id}_{address}"
 
 
 def _garbled(entry_id: str) -> str:
     return f"garbled_{entry_id}"
+
+
+def _down(entry_id: str) -> str:
+    return f"interface_down_{entry_id}"
 
 
 def _unacknowledged(entry_id: str) -> str:

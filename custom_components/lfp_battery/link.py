@@ -249,6 +249,7 @@ class LfpLink:
     @callback
     def link_changed(self, error: LinkError | None) -> None:
         """See `ClientListener`."""
+        self._issues.link_changed(error)
         if not self._opened.done():
             if error is None:
                 self._opened.set_result(None)

@@ -14,7 +14,7 @@ from homeassistant.const import CONF_PROTOCOL
 from .bms.protocols import PROTOCOLS
 from .bms.protocols.can.base import BANK
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_OTHER_PROTOCOL, CONF_PACKS
-from .findings import records_in, serials, speaks_for_packs
+from .findings import on_can, records_in, serials, speaks_for_packs
 from .identity import Record, could_be_serial, new_place
 
 # Of the line, or of the bank as it spoke there: decided anew.
@@ -48,15 +48,15 @@ def share_a_serial(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def same_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> Same:
     """Whether what was found can be what is known.
 
-    Serial numbers decide where both sides have any; else, within one protocol, an address that both have. Where nothing
-    is known, anything will do.
+    Serial numbers decide where both sides have any; else, within one protocol, an address that both have, unless it is
+    on CAN, where nothing is addressed. Where nothing is known, anything will do.
     """
     remembered = records_in(known)
     if not remembered or share_a_serial(known, found):
         return Same.YES
     if serials(remembered) and serials(records_in(found)):
         return Same.NO
-    if changes_protocol(known, found) or not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES]):
+    if on_can(found) or changes_protocol(known, found) or not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES]):
         return Same.UNPROVEN
     return Same.YES
 

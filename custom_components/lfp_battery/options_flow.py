@@ -102,10 +102,13 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
 
     async def async_step_bus(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show and take all options of a battery on a CAN bus."""
+        entry = self.config_entry
+        shown = bus_texts.can_choose(bus_texts.address_of(entry.data[CONF_DEVICE]))
         if user_input is not None:
-            return self.async_create_entry(data=_whole(user_input))
+            kept = {} if shown else {key: value for key, value in entry.options.items() if key == CONF_ACKNOWLEDGE}
+            return self.async_create_entry(data=kept | _whole(user_input))
         fields = {**self._model_field(), **_interval(MIN_BUS_INTERVAL), **_OPTIONS}
-        if bus_texts.can_choose(bus_texts.address_of(self.config_entry.data[CONF_DEVICE])):
+        if shown:
             fields[vol.Required(CONF_ACKNOWLEDGE, default=False)] = BooleanSelector()
         return self._show("bus", fields)
 

@@ -41,8 +41,10 @@ _ACTIONS: Mapping[Stage, str] = {
     Stage.READING: "reading",
 }
 
-# The dialogs that are busy with a port, by its stable name.
+# The dialogs that are busy with a port, by what all its spellings share.
 _BUSY: HassKey[dict[str, ScanFlow]] = HassKey(f"{DOMAIN}_busy_ports")
+# The adapters that dialogs offer by themselves, by the dialog.
+_OFFERED: HassKey[dict[str, str]] = HassKey(f"{DOMAIN}_offered")
 _RELEASE = 5.0  # s, for a scan that was cancelled to let go of its port
 # How the last battery on a port was found, by the port's stable name, for as long as Home Assistant runs.
 _LAST_FOUND: HassKey[dict[str, tuple[str, int]]] = HassKey(f"{DOMAIN}_last_found")
@@ -54,7 +56,7 @@ _EXAMPLES = {
     "url_example": "socket://192.168.1.20:8899",
     "bus_example": "socketcan:can0",
     "gateway_example": "slcan:socket://192.168.1.20:8899",
-    "command": bus_texts.command(None),
+    **bus_texts.commands(None),
 }
 
 
@@ -64,6 +66,7 @@ class ScanFlow(ConfigFlow):
     def __init__(self) -> None:
         """Begin with nothing chosen."""
         self._device: str | None = None  # the port being scanned, under its stable name
+        self._port_key: str | None = None  # by which it is told from others
         self._asked: Mapping[str, Any] = {}  # the form as it was sent, to be shown again
         self._failure: Failure | None = None
         self._scan_task: asyncio.Task[None] | None = None
@@ -79,18 +82,34 @@ class ScanFlow(ConfigFlow):
     async def _async_replace_other(self, device: str) -> None:
         """End whatever dialog is busy with this port: one that a reloaded page left behind is to be found nowhere."""
         busy = self.hass.data.setdefault(_BUSY, {})
-        if (other := busy.get(device)) is not None and other is not self:
+        self._port_key = key = await connect.async_port_key(self.hass, device)
+        if (other := busy.get(key)) is not None and other is not self:
             with suppress(UnknownFlow):
                 self.hass.config_entries.flow.async_abort(other.flow_id)
             await other.async_let_go()
-        busy[device] = self
+        busy[key] = self
+
+    async def _async_withdraw_offers(self, device: str) -> None:
+        """End the dialogs that offer an adapter of ours by themselves: it is about to be set up."""
+        offers = {**self.hass.data.get(_OFFERED, {})}
+        offers.pop(self.flow_id, None)
+        key = await connect.async_port_key(self.hass, device)
+        for flow_id, offered in offers.items():
+            if await connect.async_port_key(self.hass, offered) == key:
+                with suppress(UnknownFlow):
+                    self.hass.config_entries.flow.async_abort(flow_id)
+
+    @callback
+    def _offers(self, device: str) -> None:
+        """This dialog came up by itself, for this adapter."""
+        self.hass.data.setdefault(_OFFERED, {})[self.flow_id] = device
 
     @callback
     def _release_port(self) -> None:
         """Other dialogs may have the port without ending this one, which has nothing there to set up."""
         busy = self.hass.data.get(_BUSY, {})
-        if self._device is not None and busy.get(self._device) is self:
-            del busy[self._device]
+        if self._port_key is not None and busy.get(self._port_key) is self:
+            del busy[self._port_key]
 
     async def async_let_go(self) -> None:
         """Wait until a scan that was cancelled has closed its port."""
@@ -347,6 +366,7 @@ class ScanFlow(ConfigFlow):
     def async_remove(self) -> None:
         """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
         self._removed = True
+        self.hass.data.get(_OFFERED, {}).pop(self.flow_id, None)
         capture_view.async_withdraw(self.hass, self.flow_id)
         self._failure = self._report = None  # what was heard is nobody's any more
         if self._scan_task is None:
