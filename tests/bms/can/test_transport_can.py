@@ -4,6 +4,8 @@ import ast
 import asyncio
 from collections.abc import AsyncIterator
 import errno
+import fcntl
+import os
 from pathlib import Path
 import socket
 import sys
@@ -20,7 +22,7 @@ from custom_components.lfp_battery.bms.can_frame import EXTENDED, CanFrame
 from custom_components.lfp_battery.bms.clients.line import Line
 from custom_components.lfp_battery.bms.clock import Clock, DrivenClock, SystemClock
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
-from custom_components.lfp_battery.bms.transports import CanTransport, can as subject
+from custom_components.lfp_battery.bms.transports import CanTransport, can as subject, socketcand
 from custom_components.lfp_battery.bms.transports.can import open_bus
 from custom_components.lfp_battery.bms.transports.can_address import parse_can_address
 
@@ -274,7 +276,7 @@ async def test_each_failure_to_open_has_a_name(
     """Whatever type an interface raises."""
     made_of(monkeypatch, failure)
     with pytest.raises(LinkError) as caught:
-        await bus_at(text).open()
+        await bus_at(text, listen_only=not text.startswith(("gs_usb", "canalystii"))).open()
     assert caught.value.problem is problem
 
 
@@ -284,8 +286,44 @@ async def test_libraries_that_are_not_installed_are_said_to_be_missing() -> None
         if module in sys.modules:
             continue
         with pytest.raises(LinkError) as caught:
-            await bus_at(f"{name}:0").open()
+            await bus_at(f"{name}:0", listen_only=False).open()
         assert caught.value.problem in {LinkProblem.DRIVER, LinkProblem.MISSING}
+
+
+@pytest.mark.parametrize("text", ["gs_usb:0", "canalystii:1"])
+async def test_an_adapter_that_always_acknowledges_is_not_opened_to_listen(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """It would take part in a bus on which it was to be silent; who wants that has to say so."""
+    bus = _Failing([message()])
+    made_of(monkeypatch, bus)
+    with pytest.raises(LinkError, match="cannot listen without acknowledging") as caught:
+        await bus_at(text).open()
+    assert caught.value.problem is LinkProblem.FAILED
+    assert len(bus.failures) == 1
+    transport = bus_at(text, listen_only=False)
+    await transport.open()
+    assert transport.silent is False
+    assert await transport.receive(1) == [FRAME]
+    await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "listen_only"), [("gs_usb:0", False), ("canalystii:0", False), ("seeedstudio:/dev/x", True)]
+)
+async def test_an_adapter_that_may_acknowledge_is_not_opened_at_a_bit_rate_that_nobody_named(
+    monkeypatch: pytest.MonkeyPatch, text: str, listen_only: bool
+) -> None:
+    """At a wrong one it destroys the frames of others; those that have no say in it need none."""
+    made_of(monkeypatch, _Failing([]))
+    transport = open_bus(parse_can_address(text), bitrate=None, listen_only=listen_only, clock=SystemClock())
+    assert transport.bitrate is None
+    with pytest.raises(LinkError, match="bit rate") as caught:
+        await transport.open()
+    assert caught.value.problem is LinkProblem.FAILED
+    silent = open_bus(parse_can_address("virtual:x"), bitrate=None, listen_only=True, clock=SystemClock())
+    await silent.open()
+    await silent.close()
 
 
 async def test_a_link_that_is_down_says_so_when_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -420,7 +458,7 @@ async def test_a_server_without_the_bus_or_without_a_word_is_refused(
     monkeypatch: pytest.MonkeyPatch, server: Socketcand, channel: str, silent: bool, problem: LinkProblem
 ) -> None:
     """python-can would wait for ever for the second."""
-    monkeypatch.setattr(subject, "_NETWORK_TIMEOUT", 0.2)
+    monkeypatch.setattr(socketcand, "_TIMEOUT", 0.2)
     server.silent = silent
     with pytest.raises(LinkError) as caught:
         await bus_at(f"socketcand:127.0.0.1:{server.port}/{channel}").open()
@@ -485,7 +523,7 @@ async def test_a_minute_of_silence_is_looked_into_and_not_told(
     monkeypatch: pytest.MonkeyPatch, server: Socketcand
 ) -> None:
     """The bus is opened anew: a battery asleep is no loss, a server that is gone is one."""
-    monkeypatch.setattr(subject, "_NETWORK_TIMEOUT", 0.5)
+    monkeypatch.setattr(socketcand, "_TIMEOUT", 0.5)
     clock = DrivenClock()
     bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0", clock=clock)
     await bus.open()
@@ -539,6 +577,27 @@ async def test_a_seeed_analyser_in_use_is_busy(seeed: Port) -> None:
     await first.close()
     await second.open()
     await second.close()
+
+
+async def test_nothing_is_written_into_a_port_that_another_program_has_locked(seeed: Port) -> None:
+    """That program may be in the middle of something; the port is ours as soon as it has gone."""
+    other = os.open(seeed.path, os.O_RDWR | os.O_NOCTTY)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    bus = bus_at(f"seeedstudio:{seeed.path}")
+    with pytest.raises(LinkError) as caught:
+        await bus.open()
+    assert caught.value.problem is LinkProblem.BUSY
+    await asyncio.sleep(0.05)
+    assert seeed.received == b""
+    os.close(other)
+    await bus.open()
+    await until(lambda: len(seeed.received) == 20)
+    other = os.open(seeed.path, os.O_RDWR | os.O_NOCTTY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    await bus.close()
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(

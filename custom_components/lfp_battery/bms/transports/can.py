@@ -7,9 +7,10 @@ a traceback (can.md section 10.2). Nothing here sends.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+import fcntl
 import logging
 import os
 import select
@@ -25,6 +26,7 @@ from . import CanTransport
 from .can_address import CanAddress, Interface, Silence, read_group, read_socketcand
 from .serial import SerialTransport, translate
 from .slcan import SlcanBus
+from .socketcand import probe
 
 if TYPE_CHECKING:
     from can import BusABC
@@ -36,7 +38,6 @@ _SERIAL_SPEED: Final = 115_200  # of an slcan adapter; those with a USB interfac
 _OPEN_TIMEOUT: Final = 20.0  # s; the first import takes about one (can.md section 10), a network's answer five
 _CLOSE_TIMEOUT: Final = 3.0
 _JOIN: Final = 0.05  # s for a thread to end that has said its last word
-_NETWORK_TIMEOUT: Final = 5.0
 _SILENCE: Final = 60.0  # s
 # Frames that wait for a client; older ones are of no use to anyone. Ten seconds of a bus that repeats one frame.
 _QUEUE: Final = 20_000
@@ -102,8 +103,9 @@ _WAYS: Final[Mapping[Interface, _Way]] = MappingProxyType(
 def open_bus(address: CanAddress, *, bitrate: int | None, listen_only: bool, clock: Clock) -> CanTransport:
     """The transport of a bus, closed as yet.
 
-    `bitrate` matters where `address.adapter.sets_bitrate`; None: 500 kbit/s. `listen_only` is heeded where the adapter
-    can (see `Silence`); what came of it is the transport's `silent`.
+    `bitrate` matters where `address.adapter.sets_bitrate`; None: 500 kbit/s, where the adapter is sure to keep quiet.
+    `listen_only` is heeded where the adapter can (see `Silence`), and one that never is silent is not opened with it;
+    what came of it is the transport's `silent`.
     """
     if address.interface is Interface.SLCAN:
         line = SerialTransport(address.channel, _SERIAL_SPEED, clock=clock)
@@ -147,46 +149,6 @@ def _named_failure(err: BaseException, fallback: LinkProblem) -> LinkError:
     return LinkError(fallback, detail)
 
 
-def _say(line: socket.socket, text: bytes, expected: bytes) -> bool:
-    """One turn with socketcand: send `text`, if any; whether the answer is what was expected."""
-    if text:
-        line.sendall(text)
-    answer = b""
-    while b">" not in answer and len(answer) < 256:
-        data = line.recv(256)
-        if not data:
-            return False
-        answer += data
-    return answer.strip() == expected
-
-
-def _probe_socketcand(address: CanAddress) -> None:
-    """Try what python-can will do.
-
-    Its constructor spins for ten seconds where nobody listens (can.md section 10.2), and waits for ever where nobody
-    answers.
-
-    Raises:
-        LinkError: UNREACHABLE, or MISSING when the server does not have the bus.
-    """
-    remote = read_socketcand(address.channel)
-    problem: LinkError | None = None
-    try:
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as line:
-            line.settimeout(_NETWORK_TIMEOUT)
-            line.connect((remote.host, remote.port))
-            if not _say(line, b"", b"< hi >"):
-                problem = LinkError(LinkProblem.UNREACHABLE, "not a socketcand server")
-            elif not _say(line, f"< open {remote.channel} >".encode(), b"< ok >"):
-                problem = LinkError(LinkProblem.MISSING, "the server does not have the bus")
-            elif not _say(line, b"< rawmode >", b"< ok >"):
-                problem = LinkError(LinkProblem.UNREACHABLE, "the server has no raw mode")
-    except (OSError, ValueError) as err:
-        problem = LinkError(LinkProblem.UNREACHABLE, type(err).__name__)
-    if problem is not None:
-        raise problem
-
-
 def _construct(address: CanAddress, arguments: Mapping[str, Any]) -> BusABC:
     """Open a bus; raises whatever the library raises."""
     from can import Bus  # noqa: PLC0415 - see `LinkProblem.DRIVER`, and it takes a second
@@ -195,9 +157,6 @@ def _construct(address: CanAddress, arguments: Mapping[str, Any]) -> BusABC:
     # without `ignore_config` files and environment of the user would be merged in
     bus = Bus(interface=address.interface.value, ignore_config=True, **arguments)
     try:
-        port = getattr(bus, "ser", None)
-        if port is not None:
-            port.exclusive = True
         if address.interface is Interface.SOCKETCAN:
             # a link that is down can be bound to; it says so at the first read, and then never again
             bus.recv(0)
@@ -205,6 +164,30 @@ def _construct(address: CanAddress, arguments: Mapping[str, Any]) -> BusABC:
         _shut(bus)
         raise
     return bus
+
+
+@contextmanager
+def _held(address: CanAddress) -> Iterator[None]:
+    """Hold the lock of a serial port, as serialx does.
+
+    python-can's constructor would write its set-up first, and spoil what another program is doing there.
+
+    Raises:
+        OSError: somebody else has it, or it cannot be opened.
+    """
+    if address.interface is not Interface.SEEEDSTUDIO:
+        yield
+        return
+    try:
+        port = os.open(address.channel, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        yield  # the constructor says so, or that it needs a library
+        return
+    try:
+        fcntl.flock(port, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(port)
 
 
 def _shut(bus: BusABC) -> None:
@@ -312,28 +295,34 @@ class _Reader:
 
     def _work(self) -> LinkError | None:
         while not self._stop.is_set():
-            # not raised, and named only when the failure is no longer handled: its traceback would keep a half-opened
-            # bus and its descriptor
-            bus = self._open()
-            if isinstance(bus, LinkError):
-                return bus
-            try:
-                self.succeeded = True
-                self._call(self.opened.set)
-                problem = self._listen(bus)
-            finally:
-                _shut(bus)
+            with _held(self._address):
+                problem = self._use()
             if problem is not None:
-                if not self._useful:
-                    # a server that answers politely and hangs up must not be called without a pause
-                    self._stop.wait(_USELESS_PAUSE)
                 return problem
         return None
+
+    def _use(self) -> LinkError | None:
+        """Open, read, and close; with None, the bus is to be opened anew, or it was stopped."""
+        # not raised, and named only when the failure is no longer handled: its traceback would keep a half-opened bus
+        # and its descriptor
+        bus = self._open()
+        if isinstance(bus, LinkError):
+            return bus
+        try:
+            self.succeeded = True
+            self._call(self.opened.set)
+            problem = self._listen(bus)
+        finally:
+            _shut(bus)
+        if problem is not None and not self._useful:
+            # a server that answers politely and hangs up must not be called without a pause
+            self._stop.wait(_USELESS_PAUSE)
+        return problem
 
     def _open(self) -> BusABC | LinkError:
         try:
             if self._address.interface is Interface.SOCKETCAND:
-                _probe_socketcand(self._address)
+                probe(self._address)
             return _construct(self._address, self._arguments)
         except Exception as err:  # noqa: BLE001 - each interface raises types of its own (can.md section 10.2)
             return _named_failure(err, self._way.failure)
@@ -386,7 +375,9 @@ class PythonCanBus:
     def __init__(self, address: CanAddress, *, bitrate: int | None, listen_only: bool, clock: Clock) -> None:
         """Remember the bus; nothing is opened and no library loaded yet."""
         self._address = address
-        self._bitrate = (bitrate or _BITRATE) if address.adapter.sets_bitrate else None
+        adapter = address.adapter
+        usual = _BITRATE if adapter.silence is Silence.ENSURED else None
+        self._bitrate = (bitrate or usual) if adapter.sets_bitrate else None
         self._listen_only = listen_only
         self._clock = clock
         self._counter = _Counter()
@@ -420,8 +411,17 @@ class PythonCanBus:
         """See `CanTransport`."""
         return self._counter.errors
 
+    def _check(self) -> None:
+        """Whether the adapter may be let near a bus that others are on."""
+        adapter = self._address.adapter
+        if self._listen_only and adapter.silence is Silence.NEVER:
+            raise LinkError(LinkProblem.FAILED, "the adapter cannot listen without acknowledging")
+        if adapter.sets_bitrate and self._bitrate is None:
+            raise LinkError(LinkProblem.FAILED, "the adapter may acknowledge, and needs to be told a bit rate")
+
     async def open(self) -> None:
         """See `CanTransport`."""
+        self._check()
         await self.close()
         if self._hung is not None and self._hung.is_alive():
             # one thread a bus, whatever a driver does
