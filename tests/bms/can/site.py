@@ -25,7 +25,7 @@ class CanSite:
         packs: int = 2,
         bitrate: int = BITRATE,
         alone: bool = False,
-        silent: bool = True,
+        silent: bool | None = True,
     ) -> None:
         """Connect everything; `inverter`: the usual one beside this battery."""
         self.clock = DrivenClock()

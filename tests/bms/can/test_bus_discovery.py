@@ -122,6 +122,18 @@ async def test_the_other_bit_rate_is_tried_when_only_errors_come() -> None:
     assert site.seconds < 25
 
 
+@pytest.mark.parametrize("silent", [False, None])
+async def test_no_rate_is_tried_out_with_an_adapter_that_may_acknowledge(silent: bool | None) -> None:
+    """At a wrong one it destroys the frames of the others; whoever asks for it is told before anything is opened."""
+    site = CanSite("pylon", silent=silent)
+    with pytest.raises(ValueError, match="may acknowledge"):
+        await site.listen(250_000, 500_000)
+    assert sum(port.opened for port in site.bus.ports) == 0
+    assert site.bus.destroyed == 0
+    report = await site.listen(500_000)
+    assert report.outcome is Outcome.FOUND
+
+
 async def test_a_silent_bus_is_tried_at_every_rate_for_a_quarter_of_a_minute() -> None:
     """And nothing is what there is."""
     site = CanSite(None)

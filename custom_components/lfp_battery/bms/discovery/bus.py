@@ -45,6 +45,7 @@ async def listen(
 
     Raises:
         LinkError: the bus cannot be opened, or went away.
+        ValueError: several rates, and the adapter may acknowledge; nothing was opened.
     """
     return await _Listening(clock, known, on_progress).run(open_bus, rates)
 
@@ -65,6 +66,8 @@ class _Listening:
         """One rate after the other."""
         for place, rate in enumerate(rates):
             bus = open_bus(rate)
+            if len(rates) > 1 and not bus.silent:
+                raise ValueError(f"{bus.name} may acknowledge: a bit rate that is wrong would destroy what others send")
             later = (len(rates) - place - 1) * _SILENCE
             try:
                 await bus.open()
