@@ -18,11 +18,13 @@ from .markers import (
     TELLING,
     Evidence,
     Marker,
+    Sign,
     inverter_of,
     is_between_packs,
     is_high_voltage,
     is_out_of_scope,
     marked,
+    signs_of,
 )
 
 # Times of can.md section 4.2, in seconds.
@@ -31,9 +33,18 @@ _STABLE_FOR: Final = 10.0  # the ids, where they are shared
 _STABLE_FOR_SLOW: Final = 25.0  # where none of them repeats often
 _OFTEN: Final = 1.8  # "faster than 2 s", less the jitter of a pack that sends its fastest frame every 2 s
 # Better evidence in the middle of a set: the rest of the set may tell still more, so it is awaited (own choice).
-_UPGRADE_AFTER: Final = 1.5
+_UPGRADE_AFTER: Final = 0.8
 _SILENT_AFTER: Final = 30.0
-_TRY_EVERY: Final = 1.0  # so that a flood of others costs nothing while the family is silent
+_PERIODS: Final = 5  # of an id, after which it is stale, if that is longer
+_LOOK_EVERY: Final = 1.0  # whether what is settled still holds; a flood of others costs nothing
+
+# How often in a row an id or what gives a payload away must have been heard: to be a full repetition, and to tell
+# against what was settled, which one frame of somebody else must not (own choice).
+_REPEATED: Final = 2
+_PROVED: Final = 3
+# A family with ids of its own that are heard keeps, whatever else there is: seconds, and periods of these.
+_FRESH: Final = 3.0
+_FRESH_PERIODS: Final = 3
 
 # Nobody acknowledges: a frame is repeated about every 0.5 ms (can.md section 2); so many of them are no burst.
 _REPEATS: Final = 50
@@ -64,38 +75,56 @@ class Verdict:
 
 @dataclass(slots=True)
 class _Heard:
-    """One id."""
+    """One id; a long silence begins it anew."""
 
     first: float
     last: float
     data: bytes
     count: int = 1
+    signs: frozenset[Sign] = frozenset()
+    signs_in_a_row: int = 0
 
     @property
     def period(self) -> float | None:
         """Between two of them, on the whole; None while there was only one."""
         return (self.last - self.first) / (self.count - 1) if self.count > 1 else None
 
+    def again(self, at: float) -> None:
+        """It was heard again."""
+        if at - self.last >= _SILENT_AFTER and not self.is_fresh(at):
+            self.first, self.count, self.signs_in_a_row = at, 0, 0
+        self.count += 1
+        self.last = at
+
+    def is_fresh(self, at: float, least: float = _SILENT_AFTER, periods: int = _PERIODS) -> bool:
+        """Whether it was heard not too long ago."""
+        silent = at - self.last
+        return silent < least or silent < periods * (self.period or 0.0)
+
 
 class Detector:
     """Takes in a bus's frames and says what they are; upgrades as more ids are heard, and never downgrades.
 
-    When every id that its family reads was silent for 30 s and another family's marker appears, it begins anew.
+    Before it is settled, everything counts at once. Afterwards only what is heard again and again does, and it begins
+    anew when another family's marker appears after every id that its family reads was silent for 30 s, or when those
+    that are that family's own were, while shared ones keep coming.
     """
 
     def __init__(self) -> None:
         """Nothing was heard yet."""
         self._heard: dict[int, _Heard] = {}
         self._strangers = 0  # of these, ids that no family has
-        self._evidence = Evidence()
+        self._evidence = Evidence()  # all of it
+        self._proved = Evidence()  # what tells against what is settled
         self._candidate: Marker | None = None
         self._since = 0.0  # when it became the candidate
         self._settled: Marker | None = None
         self._begun: float | None = None  # when a battery was heard for the first time
-        self._grown = 0.0  # when an id of one was heard for the first time
+        self._grown = 0.0  # when an id of the candidate was heard for the first time
         self._own: frozenset[int] = frozenset()  # what the candidate reads
         self._own_heard: float | None = None
-        self._tried = -_TRY_EVERY  # when it was last looked for another family
+        self._own_first: float | None = None  # since it was taken
+        self._look_at = 0.0
         self._run_id: int | None = None
         self._run_since = 0.0
         self._run = 0
@@ -116,17 +145,26 @@ class Detector:
         if (heard := self._heard.get(frame_id)) is None:
             self._meet(frame_id, data, at)
         else:
-            heard.count += 1
-            heard.last = at
-            if heard.data != data:
-                heard.data = data
-                if frame_id in TELLING and self._evidence.look(frame_id, data):
-                    self._judge(at)
-        if frame_id in self._own or self._own_heard is None:
+            if at - heard.last < _SILENT_AFTER:
+                heard.count += 1
+                heard.last = at
+            else:
+                heard.again(at)
+            if heard.count == _PROVED and self._settled is not None:
+                self._proved.ids.add(frame_id)
+                self._judge_settled(at)
+            if frame_id in TELLING:
+                self._learn(heard, frame_id, data, at)
+            heard.data = data
+        if frame_id in self._own:
+            if self._own_first is None:
+                self._own_first = at
             self._own_heard = at
-        elif self._own and at - self._own_heard >= _SILENT_AFTER and at - self._tried >= _TRY_EVERY:
-            self._tried = at
-            self._begin_anew(at)
+        elif self._own_heard is None:
+            self._own_heard = at
+        if at >= self._look_at:
+            self._look_at = at + _LOOK_EVERY
+            self._look(at)
 
     def verdict(self, now: float) -> Verdict:
         """What the bus is by now."""
@@ -148,8 +186,14 @@ class Detector:
         """Begin with what the bus was the last time; only better evidence overrides it."""
         marker = BY_FAMILY[family]
         self._evidence.join(marker.typical)
+        self._proved.join(self._evidence)
         self._take(marked(self._evidence) or marker, self._last)
         self._settled = self._candidate
+
+    @property
+    def repeated(self) -> bool:
+        """Whether anything of a battery was heard again, so that its set was heard once through."""
+        return any(one.count > 1 for one in self._batteries())
 
     @property
     def unknown(self) -> Mapping[int, bytes]:
@@ -169,26 +213,68 @@ class Detector:
             if self._strangers >= _UNKNOWN_AT_MOST:
                 return
             self._strangers += 1
-        self._heard[frame_id] = _Heard(first=at, last=at, data=data)
+        heard = self._heard[frame_id] = _Heard(first=at, last=at, data=data)
         if frame_id in _DECODABLE:
             self._settle(at)
             self._begun = at if self._begun is None else self._begun
-            self._grown = at
         self._evidence.ids.add(frame_id)
         if frame_id in TELLING:
-            self._evidence.look(frame_id, data)
-        self._judge(at)
+            heard.signs, heard.signs_in_a_row = signs_of(frame_id, data), 1
+            self._evidence.learn(heard.signs)
+        if self._settled is None:
+            self._judge(at)
+        if self._grows(frame_id):
+            self._grown = at
+
+    def _learn(self, heard: _Heard, frame_id: int, data: bytes, at: float) -> None:
+        """What a payload gives away, and how often in a row it did."""
+        if data != heard.data and (signs := signs_of(frame_id, data)) != heard.signs:
+            heard.signs, heard.signs_in_a_row = signs, 0
+            if self._evidence.learn(signs) and self._settled is None:
+                self._judge(at)
+        heard.signs_in_a_row += 1
+        if heard.signs_in_a_row == _PROVED and self._settled is not None and self._proved.learn(heard.signs):
+            self._judge_settled(at)
 
     def _judge(self, at: float) -> None:
-        """Ask the markers again."""
+        """Ask the markers again, while nothing is settled."""
         marker = marked(self._evidence)
         if marker is not None and marker is not self._candidate:
             self._take(marker, at)
+
+    def _judge_settled(self, at: float) -> None:
+        """Ask them with what was proved since; a family stays while what is its own is heard, and was not disproved."""
+        marker, settled = marked(self._proved), self._settled
+        if marker is None or marker is self._candidate or settled is None:
+            return
+        if marker.clear:
+            fresh = self._fresh(at)
+            if not marker.fits(Evidence(ids=fresh, signs=self._proved.signs)):
+                return  # it was there once
+            explained = marker.typical.ids | CAN[marker.family].ids
+            kept = {one for one in fresh - explained if self._heard[one].is_fresh(at, _FRESH, _FRESH_PERIODS)}
+            if settled.fits(Evidence(ids=kept, signs=self._proved.signs)):
+                return
+        elif settled.clear and settled.fits(Evidence(ids=self._fresh(at), signs=self._proved.signs)):
+            return
+        if marker.order > settled.order and settled.clear:
+            self._begin_anew(at)
+        else:
+            self._take(marker, at)
+
+    def _fresh(self, at: float) -> set[int]:
+        return {frame_id for frame_id, one in self._heard.items() if one.is_fresh(at)}
 
     def _take(self, marker: Marker, at: float) -> None:
         self._candidate, self._since = marker, at
         family = CAN.get(marker.family)
         self._own = frozenset() if family is None else family.ids
+        self._own_first = None
+        self._grown = max((one.first for frame_id, one in self._heard.items() if self._grows(frame_id)), default=at)
+
+    def _grows(self, frame_id: int) -> bool:
+        """Whether an id that is new may be the sign of more to come; a name may come once a minute (can.md 4.2)."""
+        return frame_id in self._own and frame_id != _NAME
 
     def _settle(self, now: float) -> None:
         """Whether the candidate may be believed by now; once it was, it stays so."""
@@ -196,39 +282,77 @@ class Detector:
         if candidate is None or candidate is self._settled or self._begun is None:
             return
         if self._settled is not None:
-            ready = now - self._since >= _UPGRADE_AFTER
-        elif candidate.clear:
-            ready = now - self._begun >= _CLEAR_AFTER and any(one.count > 1 for one in self._batteries())
+            if now - self._since >= _UPGRADE_AFTER:
+                self._settled = candidate
+            return
+        if now - self._begun < _CLEAR_AFTER:
+            return
+        repeated = self._repeated()
+        if candidate.clear and candidate.fits(repeated):
+            ready = True
         else:
             often = any(one.period is not None and one.period < _OFTEN for one in self._batteries())
-            ready = now - self._grown >= (_STABLE_FOR if often else _STABLE_FOR_SLOW)
-        if ready:
-            self._settled = candidate
+            ready = now - max(self._grown, self._since) >= (_STABLE_FOR if often else _STABLE_FOR_SLOW)
+        if ready and (marker := marked(repeated)) is not None:
+            if marker is not candidate:  # of which there was one frame, and no more
+                self._take(marker, now)
+            self._settled, self._proved = marker, repeated
+
+    def _repeated(self) -> Evidence:
+        """What was heard more than once."""
+        return Evidence(
+            ids={frame_id for frame_id, one in self._heard.items() if one.count >= _REPEATED},
+            signs=self._evidence.signs
+            & {sign for one in self._heard.values() for sign in one.signs if one.signs_in_a_row >= _REPEATED},
+        )
 
     def _batteries(self) -> Iterable[_Heard]:
         return (one for frame_id, one in self._heard.items() if frame_id in _DECODABLE)
 
+    def _look(self, at: float) -> None:
+        """Whether what was settled still holds."""
+        settled = self._settled
+        if not self._own or self._own_heard is None:
+            return
+        if at - self._own_heard >= _SILENT_AFTER:
+            self._begin_anew(at)
+            return
+        if settled is None or settled is not self._candidate:
+            return
+        self._judge_settled(at)
+        if not settled.clear or self._own_first is None or at - self._own_first < _SILENT_AFTER:
+            return
+        fresh = Evidence(ids=self._fresh(at), signs=self._proved.signs)
+        if not settled.fits(fresh) and any(
+            self._heard[one].count >= _REPEATED for one in fresh.ids & self._own if self._grows(one)
+        ):
+            self._begin_anew(at)
+
     def _begin_anew(self, at: float) -> None:
-        """The family fell silent: what else there is counts alone, if it is another one."""
-        fresh = {frame_id: one for frame_id, one in self._heard.items() if at - one.last < _SILENT_AFTER}
+        """What is still heard counts alone, if it is another family."""
+        fresh = {
+            frame_id: one for frame_id, one in self._heard.items() if one.is_fresh(at, _STABLE_FOR, _FRESH_PERIODS)
+        }
         evidence = Evidence(ids=set(fresh))
-        for frame_id in TELLING & fresh.keys():
-            evidence.look(frame_id, fresh[frame_id].data)
+        for one in fresh.values():
+            evidence.learn(one.signs)
         marker = marked(evidence)
         if marker is None or marker is self._candidate:
             return
         self._heard, self._evidence, self._settled = fresh, evidence, None
+        self._proved = Evidence()
         self._strangers = sum(frame_id not in _DECODABLE and frame_id not in INVERTER for frame_id in fresh)
-        starts = [one.first for one in self._batteries()]
-        self._begun, self._grown = min(starts, default=at), max(starts, default=at)
+        self._begun = min((one.first for one in self._batteries()), default=at)
         self._own_heard = at
         self._take(marker, at)
+        self._since = self._begun
 
     def _hint(self) -> Hint | None:
         """What a bus without a battery that can be read is instead."""
         return next((hint for hint, fits in _HINTS if any(map(fits, self._heard))), None)
 
 
+_NAME: Final = 0x35E
 _DECODABLE: Final = frozenset().union(*(family.ids for family in CAN.values())) - INVERTER
 _PRIVATE: Final = NAMELESS_SERIALS.union(*(family.private_ids for family in CAN.values()))
 _HINTS: Final = (

@@ -6,7 +6,7 @@ FFFF in an unsigned word, 8000 in a signed one; neither is anything that a batte
 from collections.abc import Iterable
 from typing import Final
 
-from .layout import Bit, Finish, Layout, Number, Place, Text, Values
+from .layout import Bit, Finish, Layout, Number, Place, Text, Values, text_of
 
 _BYTE: Final = frozenset({0xFF})
 _WORD: Final = frozenset({0xFFFF})
@@ -14,6 +14,8 @@ _SIGNED: Final = frozenset({-0x8000})
 _LIMIT: Final = frozenset({-0x8000, -1})
 _LONG: Final = frozenset({0xFFFFFFFF})
 _ZERO: Final = frozenset({0})
+
+_SHORTEST_NAME: Final = 3
 
 
 def byte(name: str, at: int, *, place: Place = "values") -> Number:
@@ -57,6 +59,15 @@ def version(name: str, at: int, code: str = "H", *, place: Place = "identity") -
 def serial_half(half: int) -> Layout:
     """A frame that is the first or the second half of a serial number."""
     return Layout(Text(name=f"serial_{half}", half=True, place="identity"), private=True)
+
+
+def is_name(data: bytes) -> bool:
+    """Whether 370 or 371 is (half of) a name: three characters at least, and nothing after them.
+
+    Two temperatures below 12.8 degC begin as a letter and a zero do (can.md 4.3).
+    """
+    text, _, rest = data.partition(b"\0")
+    return len(text.strip()) >= _SHORTEST_NAME and not rest.strip(b"\0 ") and text_of(data) is not None
 
 
 def nothing_if_blank(data: bytes, values: Values, info: Values) -> None:

@@ -1,12 +1,13 @@
 """What gives a set of frames away: the ordered markers of can.md section 4.1, and those of what is no battery here."""
 
-from collections.abc import Callable, Mapping, Set as AbstractSet
+from collections.abc import Callable, Iterable, Mapping, Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import StrEnum
 from struct import Struct
 from typing import Final
 
 from ...can_frame import EXTENDED
-from .layout import text_of
+from .fields import is_name
 
 _WORDS: Final = Struct("<4H").unpack_from
 _CELL_MV: Final = range(2000, 4201)
@@ -15,34 +16,72 @@ _SOC_AGREES: Final = 150  # hundredths of a percent
 # Frames of which the payload decides, too.
 TELLING: Final = frozenset({0x359, 0x355, 0x370, 0x070})
 
+# What stands in 359 [5:6] where Pylon's set is spoken: Pylontech, Pytes, Vestwoods (can.md 6.1).
+_TAGS: Final = frozenset({b"PN", b"PY", b"VM"})
+
+
+class Sign(StrEnum):
+    """What a payload gives away."""
+
+    TAG = "tag"  # the letters of Pylon's set in 359
+    NO_LETTERS = "no_letters"  # nor zeros in their place
+    CELL_VOLTAGES = "cell_voltages"  # in 355 [4:7]
+    FIGURES = "figures"  # in 370, and no name
+    COUNTS = "counts"  # in 359 [0:3], where Sofar counts packs and Pylon's set has its alarms
+
+
+# Of each pair the one that was seen last stands.
+_OPPOSITE: Final = {Sign.TAG: Sign.NO_LETTERS, Sign.NO_LETTERS: Sign.TAG}
+
+
+def signs_of(frame_id: int, data: bytes) -> frozenset[Sign]:
+    """What a payload of one of `TELLING` gives away."""
+    if frame_id == 0x359:
+        found = set()
+        if tagged(data):
+            found.add(Sign.TAG)
+        elif any(tag := data[5:7]) and len(tag) == 2 and not tag.isalpha():
+            found.add(Sign.NO_LETTERS)  # a capacity: 100 Ah is one letter and a zero
+        if any(data[:4]):
+            found.add(Sign.COUNTS)
+        return frozenset(found)
+    if frame_id == 0x355:
+        return _CELLS if _has_cell_voltages(data) else _NO_SIGN
+    return _FIGURES if any(data) and not is_name(data) else _NO_SIGN
+
+
+def tagged(data: bytes) -> bool:
+    """Whether a 359 is of Pylon's set by its letters; text all over is Afore's serial number, whatever it spells."""
+    return data[5:7] in _TAGS and not data[:5].isalnum()
+
+
+_NO_SIGN: Final[frozenset[Sign]] = frozenset()
+_CELLS: Final = frozenset({Sign.CELL_VOLTAGES})
+_FIGURES: Final = frozenset({Sign.FIGURES})
+
 
 @dataclass(slots=True, kw_only=True)
 class Evidence:
     """What was heard, as far as markers ask for it."""
 
     ids: set[int] = field(default_factory=set)
-    no_letters: bool = False  # in 359 [5:6], nor zeros
-    cell_voltages: bool = False  # in 355 [4:7]
-    figures: bool = False  # in 370, and no name
+    signs: set[Sign] = field(default_factory=set)
 
-    def look(self, frame_id: int, data: bytes) -> bool:
-        """Take in a payload of one of `TELLING`; whether anything new was learnt from it."""
-        before = (self.no_letters, self.cell_voltages, self.figures)
-        if frame_id == 0x359:
-            tag = data[5:7]  # "PN", "PY", "VM", zeros, or a capacity: 100 Ah is one letter and a zero
-            self.no_letters |= len(tag) == 2 and any(tag) and not tag.isalpha()
-        elif frame_id == 0x355:
-            self.cell_voltages |= _has_cell_voltages(data)
-        elif any(data):
-            self.figures |= text_of(data) is None
-        return before != (self.no_letters, self.cell_voltages, self.figures)
+    def learn(self, signs: Iterable[Sign]) -> bool:
+        """Take in what a payload gave away; whether that was new."""
+        new = False
+        for sign in signs:
+            if sign not in self.signs:
+                new = True
+                self.signs.add(sign)
+                if (opposite := _OPPOSITE.get(sign)) is not None:
+                    self.signs.discard(opposite)
+        return new
 
     def join(self, other: Evidence) -> None:
         """Take in what is known from elsewhere."""
         self.ids |= other.ids
-        self.no_letters |= other.no_letters
-        self.cell_voltages |= other.cell_voltages
-        self.figures |= other.figures
+        self.learn(other.signs)
 
 
 def _has_cell_voltages(data: bytes) -> bool:
@@ -68,6 +107,7 @@ _MEGAREVO: Final = _ext(*range(0x1F000300, 0x1F000305))
 _PYLON: Final = frozenset({0x359, 0x35C})
 _SOFAR_QUERIES: Final = frozenset({0x605, 0x705})
 _SHARED: Final = frozenset({0x351, 0x355, 0x356})
+_LUXPOWER: Final = frozenset({Sign.NO_LETTERS, Sign.CELL_VOLTAGES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,38 +126,53 @@ class Marker:
 
 
 def _marker(
-    order: int, family: str, fits: Callable[[AbstractSet[int], Evidence], bool], *ids: int, **payload: bool
+    order: int,
+    family: str,
+    fits: Callable[[AbstractSet[int], AbstractSet[Sign]], bool],
+    *ids: int,
+    signs: Iterable[Sign] = (),
 ) -> Marker:
-    typical = Evidence(ids=set(ids), **payload)
-    return Marker(family=family, order=order, fits=lambda heard: fits(heard.ids, heard), typical=typical)
+    typical = Evidence(ids=set(ids), signs=set(signs))
+    return Marker(family=family, order=order, fits=lambda heard: fits(heard.ids, heard.signs), typical=typical)
+
+
+def _is_sofar(ids: AbstractSet[int], signs: AbstractSet[Sign]) -> bool:
+    """Sofar has no 35C and no letters in 359; with its alarms and its 30F, but without counts, it may be Dyness's.
+
+    605 and 705 are asked by an inverter of Sofar's, beside whatever battery.
+    """
+    if 0x35C in ids or Sign.TAG in signs:
+        return False
+    if 0x359 in ids and ids & {0x30F, 0x35F}:
+        return not ids >= {0x30F, 0x35A} or Sign.COUNTS in signs
+    return bool(ids & _SOFAR_QUERIES and ids & {*_SHARED, 0x359})
 
 
 # In the order in which they are asked; the first that fits is it.
 MARKERS: Final[tuple[Marker, ...]] = (
     _marker(1, "growatt", lambda ids, _: ids >= {0x311, 0x313} and bool(ids & {0x312, 0x314, 0x319}), 0x311, 0x312, 0x313),
-    _marker(2, "deye_pcs", lambda ids, _: bool(ids & {0x361, 0x363, 0x364}), 0x361),
+    _marker(2, "deye_pcs", lambda ids, signs: bool(ids & {0x361, 0x363, 0x364}) and Sign.TAG not in signs, 0x361),
     _marker(3, "pytes", lambda ids, _: len(ids & _PYTES) >= 3, 0x400, 0x404, 0x405),
     _marker(4, "megarevo", lambda ids, _: bool(ids & _MEGAREVO), *_MEGAREVO),
     _marker(5, "goodwe_classic", lambda ids, _: len(ids & _GOODWE) >= 2, 0x457, 0x458),
-    _marker(6, "afore", lambda ids, _: 0x350 in ids and bool(ids & {0x352, 0x353, 0x354}), 0x350, 0x352),
+    _marker(
+        6, "afore", lambda ids, signs: 0x350 in ids and bool(ids & {0x352, 0x353, 0x354}) and Sign.TAG not in signs,
+        0x350, 0x352,
+    ),
     _marker(7, "li_residential", lambda ids, _: bool(ids & {0x399, 0x3DA, 0x3DB}), 0x399),
     _marker(8, "discover", lambda ids, _: 0x354 in ids and 0x350 not in ids, 0x354),
     _marker(9, "dyness", lambda ids, _: ids >= {0x30F, 0x359, 0x35A, 0x35C}, 0x30F, 0x359, 0x35A, 0x35C),
     _marker(10, "victron", lambda ids, _: bool(ids & _VICTRON) and not ids & _PYLON, 0x360),
     _marker(
-        11, "luxpower", lambda ids, heard: 0x359 in ids and heard.no_letters and heard.cell_voltages,
-        0x359, no_letters=True, cell_voltages=True,
+        11, "luxpower", lambda ids, signs: 0x359 in ids and signs >= _LUXPOWER,
+        0x359, signs=_LUXPOWER,
     ),
     _marker(
-        12, "pylon_goodwe", lambda ids, heard: bool(ids & _PYLON) and heard.figures, 0x359, 0x35C, 0x370, figures=True
+        12, "pylon_goodwe", lambda ids, signs: bool(ids & _PYLON) and Sign.FIGURES in signs,
+        0x359, 0x35C, 0x370, signs=_FIGURES,
     ),
     _marker(13, "solark", lambda ids, _: bool(ids & _PYLON) and 0x379 in ids and not ids & {0x372, 0x373}, 0x359, 0x379),
-    _marker(
-        14, "sofar",
-        lambda ids, _: (0x359 in ids and 0x35C not in ids and bool(ids & {0x30F, 0x35F}))
-        or bool(ids & _SOFAR_QUERIES and ids & {*_SHARED, 0x359}),
-        0x359, 0x30F,
-    ),
+    _marker(14, "sofar", _is_sofar, 0x359, 0x30F),
     _marker(15, "pylon", lambda ids, _: bool(ids & _PYLON), 0x359, 0x35C),
     _marker(16, "sma", lambda ids, _: bool(ids & {0x35A, 0x35B, 0x35F}), 0x35A),
     _marker(17, "generic_35x", lambda ids, _: bool(ids & _SHARED), 0x351),
@@ -156,7 +211,7 @@ def is_high_voltage(frame_id: int) -> bool:
         or number == 0x3010
         or 0x3020 <= number <= 0x3FFF
         or number & 0xFFFFFF00 == 0x1AC0FF00
-        or (number <= 0xFFFF and number & 0xFFF in _SOFAR_TOWER)
+        or (0x1000 <= number <= 0xFFFF and number & 0xFFF in _SOFAR_TOWER)
     )
 
 
@@ -195,7 +250,8 @@ def _any(*ids: int) -> Callable[[_Heard, str | None], bool]:
 
 
 _INVERTERS: Final[tuple[tuple[str, Callable[[_Heard, str | None], bool]], ...]] = (
-    ("sofar", _any(0x605, 0x705)),
+    # which are serial numbers and counters of the sixth pack in Deye's set
+    ("sofar", lambda heard, family: family != "deye_pcs" and (0x605 in heard or 0x705 in heard)),
     ("megarevo", _any(*_ext(0x1F000100, 0x0001001F))),
     ("growatt", lambda heard, family: 0x301 in heard and (family == "growatt" or 0x305 not in heard)),
     ("growatt", _any(0x211, 0x212)),
