@@ -22,12 +22,13 @@ _DIGIT: Final = re.compile(rb"[0-9]")
 
 def redacted(frame: CanFrame, family: str | None) -> CanFrame:
     """The same frame without what may be a serial number, read as one of `family` (None: nobody knows of which)."""
-    if not _private(frame, family):
+    if not is_private(frame, family):
         return frame
     return CanFrame(id=frame.id, data=_FILLER * len(frame.data))
 
 
-def _private(frame: CanFrame, family: str | None) -> bool:
+def is_private(frame: CanFrame, family: str | None) -> bool:
+    """Whether a frame may hold a serial number, read as one of `family`."""
     if frame.id in NAMELESS_SERIALS:
         return True
     known = CAN.get(family or "")

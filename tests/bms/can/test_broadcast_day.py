@@ -189,7 +189,7 @@ async def test_a_day_of_a_family_is_told_on_time_and_costs_no_memory(
     assert not watch.others
     shown: Any = client.diagnostics()
     assert shown["frames_received"] == tape.carried
-    assert shown["bytes_sent"] == shown["errors"] == 0
+    assert shown["errors"] == 0
     assert shown["opened"] == 1
     assert watch.report is not None
     assert watch.report.counters.answered > 0.5 * tape.carried / (1 + len(client._packs))

@@ -5,13 +5,15 @@ It transmits nothing: what it knows of its transport has no way to send.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 import logging
 from typing import Any
 
+from ..bus_capture import is_private
 from ..can_frame import CanFrame, id_text
 from ..clock import Clock
 from ..errors import LinkError
-from ..model import Alarm, BankState, CycleReport, Identity, PackState, PollReport
+from ..model import BankState, CycleReport, Identity, PackState, PollReport
 from ..plausibility import Limits
 from ..protocols.base import Decoded
 from ..protocols.can import CAN
@@ -19,8 +21,8 @@ from ..protocols.can.base import BANK, CanFamily
 from ..protocols.can.detection import Hint
 from ..transports import CanTransport
 from .base import ClientListener
-from .broadcast_frame import HeardFrame
-from .broadcast_unit import BroadcastUnit, Summary, summarise
+from .broadcast_frame import LEAST, HeardFrame
+from .broadcast_unit import BroadcastUnit, Summary, active_alarms, is_over, misses_alarms, summarise
 from .broadcast_watch import CHANGED_AFTER, FamilyWatch
 from .line import Line
 
@@ -128,7 +130,6 @@ class BroadcastClient:
         """See `BatteryClient`."""
         now = self._clock.monotonic()
         verdict = self._watch.verdict
-        private = frozenset[int]().union(*(one.private_ids for one in CAN.values()), self._family.private_ids)
         return {
             "family": self._family.name,
             "bitrate": self._transport.bitrate,
@@ -136,7 +137,6 @@ class BroadcastClient:
             "link": str(self._line.down.problem) if self._line.down else "up",
             "opened": self._line.opened,
             "cycles": self._rounds,
-            "bytes_sent": 0,
             "frames_received": self._received,
             "frames_of_others": self._strange,
             "frames_unreadable": self._unreadable,
@@ -158,24 +158,19 @@ class BroadcastClient:
                     "period": frame.period and round(frame.period, 3),
                     "age": round(now - frame.received, 1),
                     "count": frame.count,
-                    "data": None if self._is_private(frame_id, frame) else frame.data.hex(),
+                    "data": self._shown(frame_id, frame.data),
                 }
                 for frame_id, frame in sorted(self._frames.items())
                 if frame_id in self._family.ids
             },
             "unknown_ids": {
-                id_text(frame_id): None if frame_id in private or _is_text(data) else data.hex()
-                for frame_id, data in sorted(self._watch.unknown.items())
+                id_text(frame_id): self._shown(frame_id, data) for frame_id, data in sorted(self._watch.unknown.items())
             },
         }
 
-    def _is_private(self, frame_id: int, frame: HeardFrame) -> bool:
-        """Whether a frame holds a serial number, and so must not be shown."""
-        if frame_id in self._family.private_ids:
-            return True
-        return frame.said is not None and any(
-            "serial" in name for name in (*frame.said.identity, *frame.said.info, *frame.said.values)
-        )
+    def _shown(self, frame_id: int, data: bytes) -> str | None:
+        """A payload as it may be shown; None where it may hold a serial number."""
+        return None if is_private(CanFrame(id=frame_id, data=data), self._family.name) else data.hex()
 
     @staticmethod
     def _label(unit: BroadcastUnit[Any]) -> str:
@@ -241,7 +236,7 @@ class BroadcastClient:
                 if frame_id not in self._readable:
                     continue
             heard = known.get(frame_id)
-            if heard is not None and heard.data == frame.data:
+            if heard is not None and heard.data == frame.data and now - heard.received < LEAST:
                 heard.again(now)
             else:
                 heard = self._take(frame, heard, now)
@@ -255,13 +250,14 @@ class BroadcastClient:
         """A frame whose payload is new."""
         said = self._family.read(frame) if frame.id in self._family.ids else None
         if heard is None:
-            heard = self._frames[frame.id] = HeardFrame(frame.data, said, now)
+            lasting = frame.id in self._family.on_change
+            heard = self._frames[frame.id] = HeardFrame(frame.data, said, now, lasting=lasting)
             changed = bool(heard.alarms)
         else:
             changed = heard.change(frame.data, said, now)
-        if changed:
-            whose = (heard.said.pack if heard.said is not None else None) or BANK
-            self._compare_alarms(whose, now)
+        # one that does not tell any more ends no alarm
+        if changed and heard.alarms_of is not None and heard.tells_alarms(now):
+            self._compare_alarms(heard.alarms_of, now)
         return heard
 
     def _compare_alarms(self, address: int, now: float) -> None:
@@ -272,31 +268,13 @@ class BroadcastClient:
         unit = self._bank if address == BANK else self._packs.get(address)
         if unit is None or not unit.online or address in self._skipped:
             return
-        active = self._active(address, now, torn=unit.torn)
+        active = active_alarms(self._frames.values(), address, now, torn=unit.torn)
         if not active <= unit.alarms:
             self._alarmed.add(address)
         elif active != unit.alarms:
             self._relieved.setdefault(address, now)
         else:
             self._relieved.pop(address, None)
-
-    def _active(self, address: int, now: float, *, torn: bool) -> frozenset[Alarm]:
-        """What all fresh frames of a unit together say is active."""
-        return frozenset[Alarm]().union(
-            *(
-                frame.recent_alarms(now) if torn else frame.alarms
-                for frame in self._frames.values()
-                if frame.said is not None and (frame.said.pack or BANK) == address and now < frame.expires
-            )
-        )
-
-    def _is_over(self, address: int, since: float, now: float) -> bool:
-        """Whether everything that could have the alarm that is gone from one frame was heard since."""
-        return all(
-            frame.received >= since or now >= frame.expires
-            for frame in self._frames.values()
-            if frame.said is not None and (frame.said.pack or BANK) == address and "alarms" in frame.said.values
-        )
 
     # --- what the bus is ---------------------------------------------------------------------------------------------
 
@@ -332,7 +310,8 @@ class BroadcastClient:
         self._changes += 1
         fresh = {frame_id: frame for frame_id, frame in self._frames.items() if now - frame.received < CHANGED_AFTER}
         for frame_id, frame in fresh.items():
-            frame.reread(family.read(CanFrame(id=frame_id, data=frame.data)) if frame_id in family.ids else None)
+            said = family.read(CanFrame(id=frame_id, data=frame.data)) if frame_id in family.ids else None
+            frame.reread(said, lasting=frame_id in family.on_change)
         self._frames = fresh
         self._alarmed.clear()
         self._relieved.clear()
@@ -368,7 +347,11 @@ class BroadcastClient:
             self._end_round()
             return
         if self._alarmed or self._relieved:
-            over = {address for address, since in self._relieved.items() if self._is_over(address, since, now)}
+            over = {
+                address
+                for address, since in self._relieved.items()
+                if is_over(self._frames.values(), address, since, now)
+            }
             if (changed := self._alarmed | over) and self._at_once < _AT_ONCE:
                 self._at_once += 1
                 self._tell(changed)
@@ -445,7 +428,9 @@ class BroadcastClient:
     def _show[StateT: (BankState, PackState)](
         self, unit: BroadcastUnit[StateT], state: StateT, identity: Identity | None, summary: Summary, now: float
     ) -> None:
-        alarms = self._active(unit.address, now, torn=summary.torn)
+        alarms = active_alarms(self._frames.values(), unit.address, now, torn=summary.torn)
+        if not state.alarms and misses_alarms(self._frames.values(), unit.address, now):
+            state = replace(state, alarms=None)
         damaged = self._unreadable if unit.address == BANK else 0
         unit.take(state, identity, summary, alarms, damaged=damaged)
         unit.alarms = alarms
@@ -463,7 +448,7 @@ class BroadcastClient:
         self._frames = {
             frame_id: frame
             for frame_id, frame in self._frames.items()
-            if frame.said is None or (frame.said.pack or BANK) != address
+            if (frame.alarms_of if frame.said is None else frame.said.pack or BANK) != address
         }
 
     def _report(self, unit: BroadcastUnit[Any], now: float) -> None:
@@ -488,9 +473,3 @@ class BroadcastClient:
                 silent=frozenset(unit.address for unit in units if not unit.online),
             )
         )
-
-
-def _is_text(data: bytes) -> bool:
-    """Whether a payload that nobody can read may be part of a serial number."""
-    stripped = data.rstrip(b"\0 ")
-    return len(stripped) > 3 and stripped.isascii() and stripped.decode("ascii").isprintable()

@@ -5,16 +5,13 @@ from dataclasses import replace
 import math
 
 from ..model import Alarm
-from ..protocols.can.base import Said
+from ..protocols.can.base import BANK, Said
 
 # A frame is too old to be shown after so many of its periods, but not before so many seconds; what is only text comes
 # once a minute (can.md section 4.2).
-_PERIODS, _LEAST, _TEXT = 5, 30.0, 300.0
+_PERIODS, LEAST, _TEXT = 5, 30.0, 300.0
 # Its period is the longest of so many that were observed, but for one: a single gap is a miss.
 _OBSERVED = 6
-# What comes in such different intervals (of these, at least so many; s that count as the shortest) has no pace.
-_IRREGULAR, _ENOUGH, _SHORTEST = 10, 3, 0.5
-_ALARMS = frozenset({"alarms"})
 _NAMES = frozenset({"manufacturer"})
 # What a battery measures; without any of these it is not there.
 _ESSENTIAL = frozenset({"voltage", "current", "soc", "cell_voltages", "cell_voltage_min"})
@@ -23,6 +20,25 @@ _ESSENTIAL = frozenset({"voltage", "current", "soc", "cell_voltages", "cell_volt
 _FURTHEST = (("soc", 2.0), ("voltage", 4.0))
 # So many swings within so many seconds, or within so many periods, are two batteries that send under one id.
 _SWINGS, _SWING_SECONDS, _SWING_PERIODS = 3, 60.0, 10
+# Two that are alike in all that was measured are known by a frame whose payload is one and the other in turn, so many
+# times without a miss. What a battery allows, asks for and is called does not do that ...
+_TURNS = 6
+_STEADY = frozenset(
+    {
+        "charge_voltage_limit",
+        "discharge_voltage_limit",
+        "charge_current_limit",
+        "discharge_current_limit",
+        "charge_enabled",
+        "discharge_enabled",
+        "force_charge_requested",
+        "full_charge_requested",
+        "manufacturer",
+    }
+)
+# ... but a loose contact may change an alarm, and a load the current, with every frame. These count where the frames come
+# in pairs as well: the gaps, too, are longer and shorter in turn, by this share of the two. A; what is still alike.
+_UNEVEN, _LEAST_CURRENT = 0.05, 1.0
 
 _NOTHING: frozenset[str] = frozenset()
 _NO_ALARMS: frozenset[Alarm] = frozenset()
@@ -32,11 +48,14 @@ class HeardFrame:
     """One id."""
 
     __slots__ = (
+        "_before",
         "_gaps",
         "_last_alarms",
-        "_only_alarms",
+        "_lasting",
         "_pending",
         "_swings",
+        "_turns",
+        "alarms_of",
         "count",
         "counted",
         "data",
@@ -46,65 +65,137 @@ class HeardFrame:
         "text",
     )
 
-    def __init__(self, data: bytes, said: Said | None, now: float) -> None:
-        """The first of its kind; `said` None: nothing can be read in it."""
+    def __init__(self, data: bytes, said: Said | None, now: float, *, lasting: bool = False) -> None:
+        """The first of its kind; `said` None: nothing can be read in it; `lasting`: it comes only when it is another."""
         self.data = data
         self.received = now  # monotonic
         self.count = 1
         self.counted = 0  # of these, as many as somebody has taken note of
+        self.alarms_of: int | None = None  # the unit of which this id has told alarms, whatever it says now
+        self._lasting = lasting
         self._gaps: deque[float] = deque(maxlen=_OBSERVED)
         self._swings: deque[float] = deque(maxlen=_SWINGS)
+        self._turns = 0  # how often the payload was the one before the last again, without a miss
+        self._before: tuple[bytes, Said | None] | None = None  # the payload before this one
         self._last_alarms: tuple[float, frozenset[Alarm]] = (now, _NO_ALARMS)  # that were said before, until when
         self.said: Said | None
         self._pending: Said | None
         self._believe(said)
 
     def again(self, now: float) -> None:
-        """It came with the same payload."""
+        """It came with the same payload, and was not too old."""
         self._gaps.append(now - self.received)
         self.received = now
         self.count += 1
+        self._turns = 0
         if self._pending is not None:
             self._believe(self._pending)
 
     def change(self, data: bytes, said: Said | None, now: float) -> bool:
-        """It came with another payload; whether other alarms stand in what is believed."""
+        """It came with another payload, or after it was too old; whether other alarms stand in what is believed."""
+        before = self.alarms
+        if now - self.received >= LEAST and now >= self.expires:
+            before = self._resume(now)
+        else:
+            self._gaps.append(now - self.received)
+            self._take_turns(data, said, now)
+        self._before = (self.data, self._heard)
         self.data = data
-        self._gaps.append(now - self.received)
         self.received = now
         self.count += 1
-        before = self.alarms
-        if said is None or self.said is None or not _apart(self.said, said):
-            if self._pending is not None and said is not None:  # it is back where it was
-                self._swings.append(now)
-            self._believe(said)
-        elif self._pending is not None and not _apart(self._pending, said):
-            self._believe(said)
-        else:
-            # too far to be believed at once; an alarm never waits
-            if self._pending is not None:
-                self._swings.append(now)
-            self._pending = said
-            if said.values.get("alarms") != self.said.values.get("alarms"):
-                alarms = said.values.get("alarms", _NO_ALARMS)
-                self.said = replace(self.said, values={**self.said.values, "alarms": alarms})
+        self._weigh(said, now)
         if self.alarms == before:
             return False
         self._last_alarms = (now, before)
         return True
 
-    def reread(self, said: Said | None) -> None:
+    def reread(self, said: Said | None, *, lasting: bool = False) -> None:
         """The same payload as another family reads it."""
-        self._swings.clear()
+        self._lasting = lasting
+        self._forget_turns()
         self._last_alarms = (self.received, _NO_ALARMS)
+        self.alarms_of = None
         self._believe(said)
+
+    def _resume(self, now: float) -> frozenset[Alarm]:
+        """What comes back after it was too old is heard as for the first time, and nothing stands against it.
+
+        Its pace is learnt anew; one that came only once so far may be slower than what it is given.
+        """
+        gap = now - self.received
+        slow = not self._gaps and gap <= _TEXT
+        self._gaps.clear()
+        if slow:
+            self._gaps.append(gap)
+        self._forget_turns()
+        self._believe(None)
+        return _NO_ALARMS
+
+    def _forget_turns(self) -> None:
+        self._swings.clear()
+        self._turns, self._before = 0, None
+
+    @property
+    def _heard(self) -> Said | None:
+        """What the last payload says, believed or not."""
+        return self.said if self._pending is None else self._pending
+
+    def _weigh(self, said: Said | None, now: float) -> None:
+        """What has moved too far is believed once it stays there or goes on; all else at once."""
+        first, doubted = self.said, self._pending
+        if said is None or first is None or not (far := _apart(first, said)):
+            if doubted is not None and said is not None:  # it is back where it was
+                self._swings.append(now)
+            self._believe(said)
+            return
+        if doubted is not None:
+            if not _apart(doubted, said):
+                self._believe(said)
+                return
+            if not _turned(first, doubted, said):  # a battery that counts anew may need more than one step
+                self._believe(said)
+                return
+            self._swings.append(now)
+        self._set(replace(said, values={**said.values, **{name: first.values[name] for name in far}}))
+        self._pending = said
+
+    def _take_turns(self, data: bytes, said: Said | None, now: float) -> None:
+        """Note whether it is what it was before the last one, as where two batteries send in turn."""
+        before, last = self._before, self._heard
+        if before is None or said is None or last is None or before[1] is None:
+            self._turns = 0
+            return
+        steady = bool(said.values) and said.values.keys() <= _STEADY
+        if steady or "alarms" in said.values:
+            alike = data == before[0]
+        else:
+            alike = _in_turn(before[1], last, said)
+        if not alike:
+            self._turns = 0
+            return
+        self._turns += 1
+        if self._turns >= _TURNS and (steady or self._comes_in_pairs):
+            self._swings.append(now)
+
+    @property
+    def _comes_in_pairs(self) -> bool:
+        """Whether every other gap is longer than all of the rest."""
+        gaps = tuple(self._gaps)
+        if len(gaps) < _OBSERVED:
+            return False
+        shorter, longer = sorted((gaps[::2], gaps[1::2]))
+        return min(longer) - max(shorter) > _UNEVEN * (min(longer) + max(shorter))
 
     def _believe(self, said: Said | None) -> None:
         self._pending = None
+        self._set(said)
+
+    def _set(self, said: Said | None) -> None:
         self.said = said
-        self._only_alarms = said is not None and said.values.keys() == _ALARMS
         self.text = said is not None and said.values.keys() <= _NAMES
         self.essential = said is not None and not _ESSENTIAL.isdisjoint(said.values)
+        if said is not None and "alarms" in said.values:
+            self.alarms_of = said.pack or BANK
 
     @property
     def alarms(self) -> frozenset[Alarm]:
@@ -134,17 +225,16 @@ class HeardFrame:
     @property
     def expires(self) -> float:
         """When it is too old to be shown, monotonic; never, where it comes only when it has something to say."""
-        if self._only_alarms and not self._regular:
+        if self._lasting:
             return math.inf
-        return self.received + max(_TEXT if self.text else _LEAST, _PERIODS * (self.period or 0.0))
+        return self.received + max(_TEXT if self.text else LEAST, _PERIODS * (self.period or 0.0))
 
-    @property
-    def _regular(self) -> bool:
-        """Whether it comes at a pace of its own; Sofar's alarms do not (can.md section 6.12)."""
-        return len(self._gaps) >= _ENOUGH and max(self._gaps) <= _IRREGULAR * max(min(self._gaps), _SHORTEST)
+    def tells_alarms(self, now: float) -> bool:
+        """Whether it says now which alarms there are."""
+        return self.said is not None and "alarms" in self.said.values and now < self.expires
 
     def torn(self, now: float) -> bool:
-        """Whether two batteries send it: its values swing to and fro as those of one cannot."""
+        """Whether two batteries send it: what it says swings to and fro as that of one cannot."""
         if len(self._swings) < _SWINGS:
             return False
         span = max(_SWING_SECONDS, _SWING_PERIODS * (self.period or 0.0))
@@ -159,3 +249,21 @@ def _apart(one: Said, other: Said) -> list[str]:
         if before is not None and after is not None and abs(after - before) > most:
             far.append(name)
     return far
+
+
+def _turned(first: Said, middle: Said, last: Said) -> bool:
+    """Whether what went too far from the first to the middle one is on its way back."""
+    for name in _apart(first, middle):
+        one, two, three = first.values[name], middle.values[name], last.values.get(name)
+        if three is None or (two - one) * (three - two) <= 0:
+            return True
+    return False
+
+
+def _in_turn(first: Said, middle: Said, last: Said) -> bool:
+    """Whether the current went away and came back."""
+    one, two, three = (said.values.get("current") for said in (first, middle, last))
+    if one is None or two is None or three is None:
+        return False
+    away: float = abs(three - two)
+    return away >= _LEAST_CURRENT and 2 * abs(three - one) < away

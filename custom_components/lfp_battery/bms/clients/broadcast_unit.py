@@ -6,7 +6,7 @@ from typing import Any
 
 from ..catalog import find_model
 from ..model import Alarm, BatteryState, Identity, LinkCounters, PollReport
-from ..physics import ON_CAN
+from ..physics import DERIVED, ON_CAN, computed
 from ..plausibility import Gate, Limits, Reason
 from ..protocols.can.base import BANK
 from .broadcast_frame import HeardFrame
@@ -55,6 +55,31 @@ def summarise(fresh: Iterable[HeardFrame], now: float) -> Mapping[int, Summary]:
     return found
 
 
+def active_alarms(frames: Iterable[HeardFrame], address: int, now: float, *, torn: bool) -> frozenset[Alarm]:
+    """What all fresh frames of a unit together say is active; `torn`: two batteries send them."""
+    return frozenset[Alarm]().union(
+        *(
+            frame.recent_alarms(now) if torn else frame.alarms
+            for frame in frames
+            if frame.said is not None and (frame.said.pack or BANK) == address and now < frame.expires
+        )
+    )
+
+
+def misses_alarms(frames: Iterable[HeardFrame], address: int, now: float) -> bool:
+    """Whether a frame that told alarms of a unit does so no more: what it would say now, no other one can."""
+    return any(frame.alarms_of == address and not frame.tells_alarms(now) for frame in frames)
+
+
+def is_over(frames: Iterable[HeardFrame], address: int, since: float, now: float) -> bool:
+    """Whether everything that could have the alarm that is gone from one frame was heard since."""
+    return all(
+        frame.received >= since or now >= frame.expires
+        for frame in frames
+        if frame.said is not None and (frame.said.pack or BANK) == address and "alarms" in frame.said.values
+    )
+
+
 class BroadcastUnit[StateT: BatteryState]:
     """The bank, or one pack."""
 
@@ -97,7 +122,7 @@ class BroadcastUnit[StateT: BatteryState]:
             self.state, self.held_back = _disputed(state, alarms)
         else:
             self.state, held_back = self.gate.admit(self._without_installed(state))
-            self.held_back = dict.fromkeys(summary.doubted, Reason.JUMP.value) | held_back
+            self.held_back = dict.fromkeys(_with_computed(state, summary.doubted), Reason.JUMP.value) | held_back
 
     def _without_installed(self, state: StateT) -> StateT:
         """What is left must move with the state of charge, or else it is what the battery holds when it is full.
@@ -152,12 +177,19 @@ class BroadcastUnit[StateT: BatteryState]:
         )
 
 
+def _with_computed(state: BatteryState, names: frozenset[str]) -> frozenset[str]:
+    """What is computed from a value that is old is old as well."""
+    if not names:
+        return names
+    return names | {name for name in computed(state) if not names.isdisjoint(DERIVED[name][0])}
+
+
 def _disputed[StateT: BatteryState](state: StateT, alarms: frozenset[Alarm]) -> tuple[StateT, Mapping[str, str]]:
     """What can be said when nobody knows which of two batteries a value is of: the alarms of both, and no value."""
     values: dict[str, Any] = {
         f.name: None for f in fields(state) if f.name not in _UNDISPUTED and getattr(state, f.name) is not None
     }
     shown = replace(state, **values, derived=frozenset())
-    if state.alarms is not None:
-        shown = replace(shown, alarms=state.alarms | alarms)
+    if state.alarms is not None or alarms:
+        shown = replace(shown, alarms=alarms | (state.alarms or frozenset()))
     return shown, dict.fromkeys(values, Reason.TWO_SOURCES.value)

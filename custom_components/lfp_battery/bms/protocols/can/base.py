@@ -54,6 +54,7 @@ class CanFamily(BatteryProtocol):
     ids: ClassVar[frozenset[int]]  # that can be read
     # Of these, the ones that hold (parts of) a serial number, kept out of diagnostics; needed to say `tells_serials`.
     private_ids: ClassVar[frozenset[int]] = frozenset()
+    on_change: ClassVar[frozenset[int]] = frozenset()  # sent only when they have something else to say
     has_packs: ClassVar[bool] = False  # sends frames of each pack, too
     address_groups: ClassVar[tuple[tuple[int, ...], ...]] = (tuple(range(1, 17)),)
 

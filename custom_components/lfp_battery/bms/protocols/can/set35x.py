@@ -358,6 +358,7 @@ class Sofar(Set35x):
 
     name = "sofar"
     experimental = True
+    on_change = frozenset({0x35A})
     layouts = {
         **_CORE,
         0x355: Layout(_SOC, _SOH, _FINE_SOC, number("remaining_capacity", 6, "H")),
