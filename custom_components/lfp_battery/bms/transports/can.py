@@ -24,6 +24,7 @@ from ..clock import Clock
 from ..errors import LinkError, LinkProblem
 from . import CanTransport
 from .can_address import CanAddress, Interface, Silence, read_group, read_socketcand
+from .guarded import GuardedBus
 from .serial import SerialTransport, translate
 from .slcan import SlcanBus
 from .socketcand import probe
@@ -107,10 +108,13 @@ def open_bus(address: CanAddress, *, bitrate: int | None, listen_only: bool, clo
     `listen_only` is heeded where the adapter can (see `Silence`), and one that never is silent is not opened with it;
     what came of it is the transport's `silent`.
     """
+    bus: CanTransport
     if address.interface is Interface.SLCAN:
         line = SerialTransport(address.channel, _SERIAL_SPEED, clock=clock)
-        return SlcanBus(line, bitrate=bitrate or _BITRATE, listen_only=listen_only, clock=clock)
-    return PythonCanBus(address, bitrate=bitrate, listen_only=listen_only, clock=clock)
+        bus = SlcanBus(line, bitrate=bitrate or _BITRATE, listen_only=listen_only, clock=clock)
+    else:
+        bus = PythonCanBus(address, bitrate=bitrate, listen_only=listen_only, clock=clock)
+    return bus if bus.silent or not address.adapter.sets_bitrate else GuardedBus(bus, clock)
 
 
 def _quieten() -> None:
