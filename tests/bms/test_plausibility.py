@@ -112,6 +112,27 @@ def test_a_stand_in_lasts_three_readings_and_then_nothing_is_said() -> None:
     assert gate.admit(GOOD) == (GOOD, {})
 
 
+@pytest.mark.parametrize("weak_check", [True, False])
+def test_what_was_unknown_in_between_has_no_stand_in(weak_check: bool) -> None:
+    """Nobody could see how old the last good value is; once there is a new one, that stands in."""
+    gate = used_to(weak_check=weak_check)
+    assert gate.admit(replace(GOOD, current=None))[0].current is None
+    state, held = gate.admit(replace(GOOD, current=3000.0))
+    assert (state.current, held) == (None, {"current": "out_of_range"})
+    assert gate.admit(GOOD)[0].current == GOOD.current
+    state, held = gate.admit(replace(GOOD, current=3000.0))
+    assert (state.current, held) == (GOOD.current, {"current": "out_of_range"})
+
+
+def test_a_cell_that_was_unknown_in_between_has_no_stand_in_and_its_neighbours_have() -> None:
+    """Each element of a list for itself."""
+    gate = used_to(weak_check=False)
+    gate.admit(with_cell(1, None))
+    assert GOOD.cell_voltages is not None
+    state, _ = gate.admit(replace(GOOD, cell_voltages=(9.0, 9.0, *GOOD.cell_voltages[2:])))
+    assert state.cell_voltages == (None, *GOOD.cell_voltages[1:])
+
+
 def test_what_stays_impossible_is_not_asked_twice_for_ever() -> None:
     """Noise does not last that long; asking again would cost bus time each cycle."""
     gate = used_to()

@@ -240,6 +240,7 @@ class Memory:
     good: dict[str, Any] = field(default_factory=dict)  # the last value of each field that was believed
     suspects: dict[Key, float] = field(default_factory=dict)  # surprising and not confirmed so far
     misses: dict[Key, int] = field(default_factory=dict)  # readings in a row that were held back
+    gone: set[Key] = field(default_factory=set)  # last published as unknown: a yardstick still, but no stand-in
 
 
 def agree(rule: Rule, one: float, other: float) -> bool:

@@ -1,8 +1,8 @@
 """Holds back what a battery cannot be, for a while, and counts it; what that is stands in `physics`.
 
-Impossible values are replaced by the last good one for three readings and by None after that; surprising ones are
-published once they repeat, in a second reading of the same cycle or in the next cycle. Reasons are short keys, for
-diagnostics and translations. Alarms are looked at and never held back.
+Impossible values are replaced by the last good one for three readings and by None after that, or at once where None was
+published before; surprising ones are published once they repeat, in a second reading of the same cycle or in the next
+cycle. Reasons are short keys, for diagnostics and translations. Alarms are looked at and never held back.
 """
 
 from collections import Counter
@@ -248,26 +248,35 @@ class Gate[StateT: BatteryState]:
         elif first_value is not None:
             memory.suspects[key] = first_value
         missed = memory.misses[key] = memory.misses.get(key, 0) + 1
-        good = memory.good.get(key.name) if missed <= _HOLD_CYCLES else None
+        stands_in = missed <= _HOLD_CYCLES and memory.gone.isdisjoint((key, Key(key.name)))
+        good = memory.good.get(key.name) if stands_in else None
         if key.place is not None and good is not None:
             good = good[key.place] if key.place < len(good) else None
         changes.hold(key, good, verdict.impossible.get(key) or verdict.surprising[key])
 
     def _learn(self, state: StateT) -> None:
-        """Remember what was published; what is None or was held back keeps its last good value."""
-        good = self._memory.good
+        """Remember what was published.
+
+        What is None or was held back keeps its last good value to be measured by, but once it was published as None
+        that value is never published again: nobody would see how old it is.
+        """
+        good, gone = self._memory.good, set[Key]()
         read = read_bank if isinstance(state, BankState) else read_pack
         names = (*PACK_FIELDS, *MODULES) if isinstance(state, BankState) else PACK_FIELDS
         for name, value in zip(names, read(state), strict=True):
             if value is None:
+                if name in good:
+                    gone.add(Key(name))
                 continue
             if isinstance(value, tuple) and None in value:
                 last = good.get(name, ())
+                gone.update(Key(name, index) for index, element in enumerate(value) if element is None)
                 value = tuple(
                     (last[index] if index < len(last) else None) if element is None else element
                     for index, element in enumerate(value)
                 )
             good[name] = value
+        self._memory.gone = gone
         if state.alarms is not None:
             good["alarms"] = state.alarms
 
