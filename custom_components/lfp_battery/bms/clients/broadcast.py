@@ -68,6 +68,7 @@ class BroadcastClient:
         self._readable = frozenset[int]().union(*(one.ids for one in CAN.values()), family.ids)
         self._watch = FamilyWatch(family)
         self._unacknowledged = False
+        self._doubtful = False  # what the bus is now: nothing is told that may be read wrongly
         self._frames: dict[int, HeardFrame] = {}
         self._bank: BroadcastUnit[BankState] = BroadcastUnit(BANK, limits=limits)
         self._packs: dict[int, BroadcastUnit[PackState]] = {}
@@ -103,13 +104,15 @@ class BroadcastClient:
         if (pack := self._packs.get(address)) is None:
             raise ValueError(f"no pack at address {address}")
         self._line.check()
-        self._tell({address})
+        if not self._doubtful:
+            self._tell({address})
         return pack.report()
 
     async def read_bank(self) -> PollReport[BankState] | None:
         """Tell what the bank says; None where it has said nothing yet. Raises LinkError when the bus is down."""
         self._line.check()
-        self._tell({BANK})
+        if not self._doubtful:
+            self._tell({BANK})
         return self._bank.report() if self._bank.state is not None else None
 
     def set_polling(self, enabled: bool) -> None:
@@ -197,7 +200,8 @@ class BroadcastClient:
             if now >= self._next_look:
                 self._next_look = now + _LOOK
                 self._look(now)
-            if self._telling:
+            self._doubtful = self._watch.is_doubtful(now)
+            if self._telling and not self._doubtful:
                 self._tell_due(now)
             if now - self._heard >= _SILENT:
                 _LOGGER.debug("nothing is heard on %s, opening it anew", self._transport.name)
@@ -208,7 +212,7 @@ class BroadcastClient:
         """When there is something to do although nothing is heard, monotonic."""
         if not self._telling:
             return self._next_look
-        soonest = min(self._next_look, self._next_tick)
+        soonest = self._next_look if self._doubtful else min(self._next_look, self._next_tick)
         if self._first is not None and (complete := self._first + _COMPLETE) > self._clock.monotonic():
             return min(soonest, complete)
         return soonest
@@ -308,7 +312,8 @@ class BroadcastClient:
         _LOGGER.debug("%s carries %s, and not %s", self._transport.name, family.name, self._family.name)
         self._family = family
         self._changes += 1
-        fresh = {frame_id: frame for frame_id, frame in self._frames.items() if now - frame.received < CHANGED_AFTER}
+        since = max(self._watch.since, now - CHANGED_AFTER)
+        fresh = {frame_id: frame for frame_id, frame in self._frames.items() if frame.received > since}
         for frame_id, frame in fresh.items():
             said = family.read(CanFrame(id=frame_id, data=frame.data)) if frame_id in family.ids else None
             frame.reread(said, lasting=frame_id in family.on_change)
