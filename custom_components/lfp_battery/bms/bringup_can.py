@@ -119,6 +119,9 @@ def _bus(given: argparse.Namespace) -> _Bus:
             raise NonsenseError(f"an slcan adapter has no bit rate {given.bitrate}, only {rates}")
     if given.acknowledge and adapter.silence is Silence.OUTSIDE:
         raise NonsenseError(f"whether {address} acknowledges is set where it is brought up: leave --acknowledge out")
+    if adapter.silence is Silence.NEVER and not given.acknowledge:
+        rate = "" if given.bitrate is not None else ", at the bit rate that you name, as --bitrate 500000"
+        raise NonsenseError(f"{address} acknowledges whatever it hears: if it may, say --acknowledge{rate}")
     return _Bus(address=address, bitrate=given.bitrate, acknowledge=given.acknowledge)
 
 
