@@ -19,6 +19,7 @@ from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
 from tests.bms import matrix
+from tests.bms.test_plausibility import GOOD, used_to
 from tests.simulator.bank import SimBank
 from tests.simulator.bus import BITS_PER_BYTE, Bus
 from tests.simulator.pty_line import PtyLine
@@ -31,6 +32,7 @@ _PACKS = 14
 _BAUD = 9600
 _BOUND = 1.05  # of wire, turn-round and pauses
 _FOUND, _FOUND_AGAIN = 30.0, 3.0  # s, of a scan
+_JUDGED = 40.0  # us; fourteen packs a second must not be noticed
 
 
 @dataclass(slots=True)
@@ -131,6 +133,21 @@ async def _on_pty() -> bool:
         line.stop()
 
 
+def _judge() -> bool:
+    """An ordinary reading, judged; whether that keeps its bound."""
+    gate = used_to()
+    runs = []
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(2000):
+            gate.needs_second_reading(GOOD)
+            gate.admit(GOOD)
+        runs.append((time.perf_counter() - began) / 2000 * 1e6)
+    ok = min(runs) <= _JUDGED
+    _row("plausibility, 16 cells", min(runs), "us", f" bound {_JUDGED:g}: {'kept' if ok else 'BROKEN'}")
+    return ok
+
+
 def _decode() -> None:
     """Bytes of a 16-cell answer to a finished state."""
     clock = DrivenClock()
@@ -202,6 +219,7 @@ def main() -> int:
     ok &= asyncio.run(_on_pty())
     print("decoder, this machine")
     _decode()
+    ok &= _judge()
     ok &= _decode_can()
     if arguments.full:
         print(f"scans, simulated time: found within {_FOUND:g} s, named again within {_FOUND_AGAIN:g} s")
