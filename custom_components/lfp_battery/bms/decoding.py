@@ -24,6 +24,7 @@ _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _CAN = "can"  # frames of a bus, of whichever family
 _CAN_ID = re.compile(r"[0-7][0-9A-Fa-f]{2}|[01][0-9A-Fa-f]{7}")
 _CAN_DATA = re.compile(r"(?:[0-9A-Fa-f]{2}){0,64}")
+_CAN_TIME = 1e12  # s
 _CAN_STEP = 0.05  # s between frames whose times are not known: fast enough for a bus, too slow to be a repetition
 
 type Answer = dict[str, Any]
@@ -190,7 +191,8 @@ def _bus_frame(row: object, flags: object) -> CanFrame | None:
             pass
         case _:
             raise FrameError(f"{row!r} is not an identifier and a payload in hex")
-    if not isinstance(flags, dict) or not isinstance(size := flags.get("dlc", len(data)), int) or size < 0:
+    size = flags.get("dlc", len(data)) if isinstance(flags, dict) else None
+    if not isinstance(flags, dict) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise FrameError(f"{flags!r} are no flags of a frame")
     if flags.get("remote") or flags.get("error"):
         return None
@@ -201,7 +203,8 @@ def _bus_frame(row: object, flags: object) -> CanFrame | None:
 
 
 def _is_time(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """A number of seconds; neither infinite, nor so many that there are no fractions left of them."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _CAN_TIME
 
 
 def _error(err: BmsError) -> Answer:
