@@ -72,12 +72,13 @@ def test_cold_cells_are_below_zero() -> None:
 
 
 def test_extremes_have_their_place() -> None:
-    """Cell and pack; a single pack says 0 for itself, which is no number."""
-    found = bank("pytes", ("401", "C50CBB0C07020403"))
-    assert (found.cell_voltage_max_cell, found.cell_voltage_max_pack) == (7, 2)
-    assert (found.cell_voltage_min_cell, found.cell_voltage_min_pack) == (4, 3)
-    alone = bank("pytes", ("401", "C50CBB0C07000400"))
-    assert (alone.cell_voltage_max_pack, alone.cell_voltage_min_pack) == (None, None)
+    """The cell; a single pack says 0 for itself, and whether the second one says 1 or 2 nobody has captured."""
+    decoded = heard("pytes", ("401", "C50CBB0C07020403"))
+    found = decoded.bank
+    assert found is not None
+    assert (found.cell_voltage_max_cell, found.cell_voltage_min_cell) == (7, 4)
+    assert (found.cell_voltage_max_pack, found.cell_voltage_min_pack) == (None, None)
+    assert decoded.info == {"cell_voltage_max_pack_raw": 2, "cell_voltage_min_pack_raw": 3}
 
 
 def test_permissions_and_who_blocks() -> None:

@@ -51,9 +51,8 @@ def four_extremes(view: View) -> Body:
 
 
 def _cells(view: View) -> Body:
-    """401: a single pack says 0 for its own number (capture); nobody has captured several, here they count from 1."""
+    """401: a single pack says 0 for its own number (capture); nobody has captured several, here they count from 1, and no reader is told."""
     high, low = view.cell_high, view.cell_low
-    several = view.online > 1
     body = (
         Body()
         .word(0, high.value, 1000, "cell_voltage_max")
@@ -61,9 +60,7 @@ def _cells(view: View) -> Body:
         .byte(4, high.cell, "cell_voltage_max_cell")
         .byte(6, low.cell, "cell_voltage_min_cell")
     )
-    if several:
-        body.byte(5, high.pack, "cell_voltage_max_pack").byte(7, low.pack, "cell_voltage_min_pack")
-    return body
+    return body.byte(5, high.pack).byte(7, low.pack) if view.online > 1 else body
 
 
 def _probes(view: View) -> Body:

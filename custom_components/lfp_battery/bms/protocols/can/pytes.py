@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, override
 
 from ...model import Condition, Mode, Severity, charge_share
-from .fields import limit, long, nothing_if_blank, number, signed, unnamed, word
+from .fields import limit, long, nothing_if_blank, number, signed, some, unnamed, word
 from .layout import Flag, Layout, LayoutFamily, Number, Text, Values, bits
 
 _PROTECTIONS: Final = {
@@ -84,23 +84,23 @@ class Pytes(LayoutFamily):
             word("charge_voltage_limit", 0, 10),
             limit("charge_current_limit", 2),
             limit("discharge_current_limit", 4),
-            word("discharge_voltage_limit", 6, 10),
+            some("discharge_voltage_limit", 6, 10),
         ),
-        # a single pack says 0 for its own number
+        # a single pack says 0 for its own number; what several say nobody has captured, so that it names no pack
         0x401: Layout(
             word("cell_voltage_max", 0, 1000),
             word("cell_voltage_min", 2, 1000),
             number("cell_voltage_max_cell", 4),
-            number("cell_voltage_max_pack", 5),
+            Number(name="cell_voltage_max_pack_raw", at=5, code="B", place="info"),
             number("cell_voltage_min_cell", 6),
-            number("cell_voltage_min_pack", 7),
+            Number(name="cell_voltage_min_pack_raw", at=7, code="B", place="info"),
             finish=nothing_if_blank,
         ),
         0x402: Layout(
             signed("cell_temperature_max", 0, 10), signed("cell_temperature_min", 2, 10), finish=nothing_if_blank
         ),
         0x403: Layout(*_STATUS, finish=_mode),
-        0x404: Layout(word("soc", 0), word("soh", 2), word("cycles", 6)),
+        0x404: Layout(word("soc", 0), some("soh", 2), word("cycles", 6)),
         0x405: Layout(word("voltage", 0, 100), signed("current", 2, 10), signed("temperature", 4, 10)),
         0x406: Layout(*_FAILURES, finish=unnamed("unnamed_406", _FAILURES, 0, 4)),
         0x408: Layout(
