@@ -11,9 +11,6 @@ from .bus_rig import BusRig, MakeBus, charge, flow, limits, said_of, values_of
 
 # What the client works out itself, or a ledger has no word for.
 _COMPUTED = {"power", "mode"}
-# MG sends what it holds when full where others of this family have what is left (can.md section 4.3), which shows only
-# when its charge has moved.
-_MISTAKEN = {"victron_mg": {"remaining_capacity", "design_capacity"}}
 
 
 @pytest.fixture
@@ -43,14 +40,13 @@ async def test_what_is_told_is_what_was_sent(make_bus: MakeBus, name: str) -> No
     told = rig.told.banks[-1][0]
     sent = ledger.latest(None)
     values = values_of(state)
-    mistaken = _MISTAKEN.get(name, set())
     assert not rig.told.families
     for field, value in values.items():
-        if field in _COMPUTED | mistaken:
+        if field in _COMPUTED:
             continue
         assert field in sent, f"{field} was never sent"
         assert ledger.was_sent(None, field, value) or value == pytest.approx(sent[field]), field
-    assert sent.keys() - values.keys() - mistaken == set(), "was sent and is not told"
+    assert sent.keys() - values.keys() == set(), "was sent and is not told"
     assert told > 85
     identity = ledger.identity()
     for field, value in said_of(rig.bank_report.identity).items():

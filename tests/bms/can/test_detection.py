@@ -498,3 +498,12 @@ def test_a_cold_pack_sends_figures_and_no_name(temperature: int) -> None:
     detector = Detector()
     _hear(detector, _sets((*PYLON, ("370", data)), 0, 2))
     assert detector.verdict(2).family == "pylon_goodwe"
+
+
+def test_a_limit_of_high_voltage_is_no_battery_that_can_be_read() -> None:
+    """450 V in 351: no family is named, whatever the ids are like."""
+    detector = Detector()
+    _hear(detector, _sets((("351", "9411FA00FA00100E"), *SMA[1:]), 0, 12))
+    assert detector.verdict(12) == Verdict(hint=Hint.HIGH_VOLTAGE)
+    _hear(detector, _sets(SMA, 12, 14))
+    assert detector.verdict(14).family == "sma"

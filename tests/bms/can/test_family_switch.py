@@ -126,3 +126,28 @@ async def test_one_stray_frame_is_read_by_nobody(make_bus: MakeBus, stray: str) 
     assert values_of(rig.state) == before
     assert not rig.told.families
     assert len(rig.banks) - told == 6
+
+
+async def test_energy_is_not_told_before_it_is_known_in_which_unit(make_bus: MakeBus) -> None:
+    """MG counts in hundredths, and its name may come later than its counters."""
+    rig = await make_bus(None, family="victron")
+    usual = {**SETS["victron"], "x378": (12340).to_bytes(4, "little").hex() * 2}
+    del usual["x35E"]
+    await rig.repeat(10, **usual)
+    assert rig.state.energy_charged is rig.state.energy_discharged is None
+    await rig.repeat(10, **usual, x35E=b"MG-BMS".hex())
+    assert rig.state.energy_charged == rig.state.energy_discharged == 123.4
+
+
+async def test_alarms_that_flicker_and_are_sent_on_change_stand(make_bus: MakeBus) -> None:
+    """Sofar's 35A came five times in five seconds, as if it had a pace; the alarm that was last raised stands."""
+    rig = await make_bus(None, family="sofar")
+    await rig.repeat(20, **SETS["sofar"])
+    for high in (True, False, True, False, True):
+        await rig.repeat(1, **SETS["sofar"], x35A=("04" if high else "08") + "00" * 7)
+    await rig.repeat(300, **SETS["sofar"])
+    assert rig.state.alarms
+    await rig.clock.advance(90)
+    assert not rig.bank_report.online
+    await rig.repeat(20, **SETS["sofar"])
+    assert rig.state.alarms is None

@@ -326,11 +326,126 @@ def test_victron_has_in_35f_what_is_left_unless_it_cannot_be() -> None:
 
 
 def test_mg_counts_energy_in_hundredths() -> None:
-    """By its name; everybody else in tenths (can.md 6.8)."""
+    """By its name; everybody else in tenths, MUST as well (can.md 6.8)."""
     energy = ("378", "39300000E12E0000")
-    assert bank("victron", energy, ("35E", "4259440000000000")).energy_charged == 1234.5
-    found = bank("victron", energy, ("35E", "4D472D424D530000"))
-    assert (found.energy_charged, found.energy_discharged) == pytest.approx((123.45, 120.01))
+    for other in (b"BYD".hex(), b"MUST".hex(), b"MG".hex()):
+        assert bank("victron", energy, ("35E", other)).energy_charged == 1234.5
+    for family in ("victron", "sma"):
+        found = bank(family, energy, ("35E", b"MG-BMS".hex()))
+        assert (found.energy_charged, found.energy_discharged) == pytest.approx((123.45, 120.01))
+        assert CAN[family].known_by_maker == {"energy_charged", "energy_discharged"}
+
+
+def test_mg_has_in_35f_what_it_holds() -> None:
+    """As SMA has it, and neither a product nor versions (can.md 6.8)."""
+    mg = (("35E", b"MG-BMS".hex()), ("35F", "01000105E6000700"))
+    decoded = heard("victron", ("355", "3C006400"), *mg)
+    assert decoded.bank is not None
+    assert (decoded.bank.design_capacity, decoded.bank.remaining_capacity) == (230, None)
+    assert decoded.identities == {} and "product_id" not in decoded.info
+    both = heard("victron", *mg, ("380", b"HQ12\0\0\0\0".hex()), ("381", "00" * 8), ("379", "C800"))
+    assert both.identities == {BANK: Identity(serial="HQ12")}
+    assert both.bank is not None and both.bank.design_capacity == 200
+    other = heard("victron", ("35E", b"BYD".hex()), mg[1])
+    assert other.identities[BANK].firmware == "1.05"
+
+
+@pytest.mark.parametrize("family", ["pylon", "sma", "pylon_goodwe"])
+def test_what_379_says_is_installed_stands_above_35f(family: str) -> None:
+    """In whatever order they come; 35F has what is left in some packs, and alone it is what is installed."""
+    installed, other = ("379", "1801"), ("35F", "0000010249000000")
+    assert bank(family, installed, other).design_capacity == bank(family, other, installed).design_capacity == 280
+    assert bank(family, other).design_capacity == 73
+
+
+def test_an_empty_frame_measures_nothing() -> None:
+    """No 0.0 degC of a blank 370, no pack on line of a blank 372, no 0.0 V down to which it may be discharged, no 0 %."""
+    assert heard("pylon_goodwe", ("370", "00" * 8)).bank is None
+    for family in ("pylon", "victron"):
+        decoded = heard(family, ("372", "00" * 8))
+        assert decoded.bank is None and decoded.info == {}
+    assert bank("victron", ("372", "0000020000000000")).modules_charge_blocked == 2
+    assert _one("pylon", "351", "3802640064000000").keys() == {
+        "charge_voltage_limit", "charge_current_limit", "discharge_current_limit",
+    }  # fmt: skip
+    assert _one("pylon", "355", "3C000000").keys() == {"soc"}
+
+
+@pytest.mark.parametrize(("family", "frame_id", "data", "name"), [
+    ("deye_pcs", "351", "480200025802", "discharge_voltage_limit"), ("deye_pcs", "355", "3F00", "soh"),
+    ("pytes", "400", "1402FA007D00", "discharge_voltage_limit"), ("pytes", "404", "1200", "soh"),
+    ("afore", "352", "F401F4013802", "discharge_voltage_limit"), ("goodwe_classic", "456", "3802F401F401", "discharge_voltage_limit"),
+    ("megarevo", "1F000301", "3C00", "soh"), ("growatt", "313", "1522000000EA63", "soh"),
+])  # fmt: skip
+def test_a_zero_of_what_cannot_be_zero_is_unknown_in_every_family(
+    family: str, frame_id: str, data: str, name: str
+) -> None:
+    """The last voltage to discharge to, and the state of health."""
+    blank = data.ljust(16, "0")
+    assert getattr(bank(family, (frame_id, blank)), name) is None
+
+
+def test_a_battery_of_high_voltage_has_no_voltage_here() -> None:
+    """A limit of 450 V: 356 counts in tenths, and 410.0 V is not 41.00 V, nor is there a power."""
+    found = bank("sma", ("351", "9411FA00FA00100E"), ("356", "0410640 0FA00".replace(" ", "")))
+    assert (found.voltage, found.power, found.current) == (None, None, 10.0)
+    assert bank("sma", ("351", "BC02FA00FA00"), ("356", "BC1B6400FA00")).voltage == 71.0
+
+
+def test_a_cold_pack_has_no_name() -> None:
+    """Temperatures of 3.2 to 12.6 degC begin as text does; a name has three characters, and nothing follows it."""
+    for temperature in range(32, 127):
+        data = bytes((temperature, 0, temperature - 10, 0, 0xEF, 0x0C, 0xE1, 0x0C))
+        assert heard("pylon", ("370", data.hex())).identities == {}
+    assert heard("pylon", ("370", b"AB".ljust(8, b"\0").hex())).identities == {}
+    assert heard("pylon", ("370", b"ABC".ljust(8, b"\0").hex())).identities[BANK].model == "ABC"
+    rest = ("371", "2100220003000400")
+    assert heard("pylon", ("370", b"PYTES ES".hex()), rest).identities[BANK].model == "PYTES ES"
+    assert (
+        heard("pylon", ("370", b"PYTES ES".hex()), ("371", b"S\0\0\0\0\0\0\0".hex())).identities[BANK].model
+        == "PYTES ESS"
+    )
+
+
+SOFAR = (("35F", "01010203C8000000"), ("351", "1402740E740ECC01"))
+
+
+@pytest.mark.parametrize(("last", "left"), [
+    (120, 120), (1200, 120), (112, 112), (3310, None), (20, None), (190, None), (0, None),
+])  # fmt: skip
+def test_what_sofar_has_left_says_the_same_as_its_charge(last: int, left: float | None) -> None:
+    """60 % of 200 Ah: 120 Ah, or 1200 of a gateway that counts in tenths; a cell in mV is neither (can.md 4.3)."""
+    charge = "3C006400FFFF" + last.to_bytes(2, "little").hex()
+    assert bank("sofar", *SOFAR, ("355", charge)).remaining_capacity == left
+
+
+def test_what_sofar_has_left_without_a_capacity_is_no_cell() -> None:
+    """2000 to 4200 is one; a worn pack has less left than its charge says of a new one."""
+    assert bank("sofar", ("355", "3C006400FFFFEE0C")).remaining_capacity is None
+    assert bank("sofar", ("355", "3C006400FFFF7800")).remaining_capacity == 120
+    assert bank("sofar", ("35F", "01010203C8000000"), ("355", "3C005000FFFF6000")).remaining_capacity == 96
+
+
+def test_sofar_reads_the_alarms_of_a_pylon() -> None:
+    """Letters in 359: a battery of Pylon's beside an inverter that asks as Sofar's does."""
+    found = heard("sofar", ("359", "0200000004504E"))
+    assert found.bank is not None and found.info == {}
+    assert found.bank.alarms == frozenset({Alarm(condition=Condition.OVERVOLTAGE, severity=Severity.PROTECTION)})
+    assert found.bank.modules == 4
+    assert heard("sofar", ("359", "0201020F00000000")).info["series_cells"] == 15
+
+
+@pytest.mark.parametrize(("data", "asks"), [("FF", True), ("00", False), ("01", False)])
+def test_only_ff_in_360_asks_for_charge(data: str, asks: bool) -> None:
+    """can.md 6.9."""
+    assert bank("victron", ("360", data)).force_charge_requested is asks
+
+
+@pytest.mark.parametrize(("mean", "whole"), [(192, False), (208, True), (286, True), (338, False)])
+def test_whole_degrees_are_ten_times_less_and_not_only_less(mean: int, whole: bool) -> None:
+    """26 in 370: 26 degC where 356 says 20.8 to 28.6 degC, 2.6 degC where it says less or more (can.md 6.6)."""
+    found = bank("pylon_goodwe", ("370", "1A001800EF0CE10C"), ("356", "A01438FF" + mean.to_bytes(2, "little").hex()))
+    assert found.cell_temperature_max == (26 if whole else 2.6)
 
 
 def test_a_serial_number_is_whole_or_none() -> None:

@@ -27,15 +27,6 @@ NOT_SENT = frozenset({"address", "derived", "family", "power"})
 LEFT_OPEN = {"growatt": frozenset({"remaining_capacity", "full_capacity"})}
 
 
-# MG sends Victron's extremes and counters, and 35F as SMA has it (section 6.8): the capacity that is installed.
-READ_IN_FULL = [
-    pytest.param(name, marks=pytest.mark.xfail(strict=True, reason="MG's 35F is read as what remains"))
-    if name == "victron_mg"
-    else name
-    for name in SETS
-]
-
-
 def broadcast(speaker: CanSpeaker, *, inverter: bool = True) -> list[CanFrame]:
     """Every frame of the set once, all of the same moment; the ledger takes note."""
     view = View(speaker.bank, inverter=inverter)
@@ -107,7 +98,7 @@ def random_bank(rng: random.Random, clock: DrivenClock) -> SimBank:
     return bank
 
 
-@pytest.mark.parametrize("name", READ_IN_FULL)
+@pytest.mark.parametrize("name", SETS)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_codec_reads_what_was_sent(name: str, seed: int) -> None:
@@ -121,7 +112,7 @@ def test_a_codec_reads_what_was_sent(name: str, seed: int) -> None:
             assert state.power == pytest.approx(state.voltage * state.current)
 
 
-@pytest.mark.parametrize("name", READ_IN_FULL)
+@pytest.mark.parametrize("name", SETS)
 def test_every_condition_is_told_as_the_wire_has_it(name: str) -> None:
     """A condition with a bit of its own keeps its name, one without is told as the wider one, or not at all."""
     clock = DrivenClock()

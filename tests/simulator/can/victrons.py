@@ -124,7 +124,7 @@ MG: Final = in_order(
     Slot(0x35A, paired()),
     Slot(0x35B, zeros()),
     maker("MG-BMS", pad=0),
-    Slot(0x35F, installed(b"\x01\x00\x01\x05", firmware="1.05")),
+    Slot(0x35F, installed(b"\x01\x00\x01\x05")),
     Slot(0x373, extremes),
     Slot(0x378, energy(100)),
     *serial(),

@@ -419,7 +419,11 @@ class BroadcastClient:
             if decoded.bank is None or summary is None or summary.measured is None:
                 self._silent(bank, now)
             elif bank.online or self._is_ready(now):
-                self._show(bank, decoded.bank, identity, summary, now)
+                state = decoded.bank
+                if state.manufacturer is None and self._family.known_by_maker:
+                    unknown: dict[str, Any] = dict.fromkeys(self._family.known_by_maker)
+                    state = replace(state, **unknown)
+                self._show(bank, state, identity, summary, now)
                 self._first = None
             return
         if address not in self._packs:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final, override
 
 from ...model import Condition, Mode, Severity
-from .fields import byte, limit, nothing_if_blank, number, serial_half, unnamed, word
+from .fields import byte, limit, nothing_if_blank, number, serial_half, some, unnamed, word
 from .layout import Flag, Layout, LayoutFamily, Number, Values, bits
 
 _WARNED: Final = {
@@ -75,7 +75,7 @@ class Afore(LayoutFamily):
         ),
         0x351: Layout(
             byte("soc", 0),
-            byte("soh", 1),
+            number("soh", 1),
             byte("soc_max", 2, place="info"),
             byte("soc_min", 3, place="info"),
             Flag(name="charge_enabled", at=4, mask=0x01),
@@ -88,7 +88,7 @@ class Afore(LayoutFamily):
             limit("charge_current_limit", 0),
             limit("discharge_current_limit", 2),
             word("charge_voltage_limit", 4, 10),
-            word("discharge_voltage_limit", 6, 10),
+            some("discharge_voltage_limit", 6, 10),
         ),
         0x353: Layout(*_ALARMS, finish=unnamed("unnamed_353", _ALARMS, 0, 4)),
         0x354: Layout(

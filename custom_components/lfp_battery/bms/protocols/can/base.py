@@ -55,6 +55,8 @@ class CanFamily(BatteryProtocol):
     # Of these, the ones that hold (parts of) a serial number, kept out of diagnostics; needed to say `tells_serials`.
     private_ids: ClassVar[frozenset[int]] = frozenset()
     on_change: ClassVar[frozenset[int]] = frozenset()  # sent only when they have something else to say
+    # What says nothing until it is known who made the battery, because one maker counts in other units.
+    known_by_maker: ClassVar[frozenset[str]] = frozenset()
     has_packs: ClassVar[bool] = False  # sends frames of each pack, too
     address_groups: ClassVar[tuple[tuple[int, ...], ...]] = (tuple(range(1, 17)),)
 

@@ -26,6 +26,7 @@ from .markers import (
     marked,
     signs_of,
 )
+from .set35x import FAMILIES, LOW_VOLTAGE
 
 # Times of can.md section 4.2, in seconds.
 _CLEAR_AFTER: Final = 3.0  # with ids that nobody else has
@@ -171,16 +172,29 @@ class Detector:
         self._settle(now)
         flooded = self._flooded and now - self._last <= _REPEAT_OVER
         candidate = self._candidate
+        if self._is_high_voltage():
+            return Verdict(inverter=self._inverter(None), hint=Hint.NO_ACKNOWLEDGE if flooded else Hint.HIGH_VOLTAGE)
         if flooded and self._settled is None and len(self._heard) == 1:
             candidate = None  # one frame of what may be any family
         family = None if candidate is None else candidate.family
-        senders = {frame_id: (one.count, one.data) for frame_id, one in self._heard.items() if frame_id in INVERTER}
         return Verdict(
             family=family,
             settled=candidate is not None and candidate is self._settled,
-            inverter=inverter_of(senders, family),
+            inverter=self._inverter(family),
             hint=Hint.NO_ACKNOWLEDGE if flooded else None if family else self._hint(),
         )
+
+    def _inverter(self, family: str | None) -> str | None:
+        senders = {frame_id: (one.count, one.data) for frame_id, one in self._heard.items() if frame_id in INVERTER}
+        return inverter_of(senders, family)
+
+    def _is_high_voltage(self) -> bool:
+        """Whether the ids of low voltage have a limit that no such battery has: then 356 is in other units, too."""
+        heard = self._heard.get(0x351)
+        if heard is None or self._candidate is None or self._candidate.family not in _SET_35X:
+            return False
+        limit = int.from_bytes(heard.data[:2], "little")
+        return len(heard.data) >= 2 and 10 * LOW_VOLTAGE < limit < 0xFFFF
 
     def assume(self, family: str) -> None:
         """Begin with what the bus was the last time; only better evidence overrides it."""
@@ -352,6 +366,7 @@ class Detector:
         return next((hint for hint, fits in _HINTS if any(map(fits, self._heard))), None)
 
 
+_SET_35X: Final = frozenset(family.name for family in FAMILIES)
 _NAME: Final = 0x35E
 _DECODABLE: Final = frozenset().union(*(family.ids for family in CAN.values())) - INVERTER
 _PRIVATE: Final = NAMELESS_SERIALS.union(*(family.private_ids for family in CAN.values()))

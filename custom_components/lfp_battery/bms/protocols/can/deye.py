@@ -10,7 +10,7 @@ from typing import ClassVar, Final, override
 from ...can_frame import CanFrame
 from ...model import Condition, Mode, Severity
 from .base import Said
-from .fields import limit, long, nothing_if_blank, number, serial_half, signed, unnamed, version, word
+from .fields import limit, long, nothing_if_blank, number, serial_half, signed, some, unnamed, version, word
 from .layout import Flag, Layout, LayoutFamily, Number, Text, Values, bits, text_of
 
 _PACKS: Final = 16
@@ -129,12 +129,12 @@ _OF_BANK: Final = {
         word("charge_voltage_limit", 0, 10),
         limit("charge_current_limit", 2),
         limit("discharge_current_limit", 4),
-        word("discharge_voltage_limit", 6, 10),
+        some("discharge_voltage_limit", 6, 10),
     ),
     0x371: Layout(
         limit("charge_current_limit_grid", 0, place="info"), limit("discharge_current_limit_grid", 2, place="info")
     ),
-    0x355: Layout(word("soc", 0), word("soh", 2)),
+    0x355: Layout(word("soc", 0), some("soh", 2)),
     0x356: Layout(word("voltage", 0, 100), _current(2), signed("temperature", 4, 10)),
     0x358: Layout(
         word("usb_power", 0, 10, place="info"),  # W
@@ -175,7 +175,7 @@ _OF_PACK: Final = {
         finish=unnamed("unnamed_110", _FAULTS, 0, _FAULT_BYTES),
     ),
     # zeros all over: there is no such pack
-    0x150: Layout(word("voltage", 0, 10), _current(2), word("soc", 4, 10), word("soh", 6, 10), finish=nothing_if_blank),
+    0x150: Layout(word("voltage", 0, 10), _current(2), word("soc", 4, 10), some("soh", 6, 10), finish=nothing_if_blank),
     0x200: _EXTREMES,
     0x250: Layout(
         signed("mosfet_temperature", 0, 10),

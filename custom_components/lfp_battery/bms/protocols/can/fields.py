@@ -4,9 +4,10 @@ FFFF in an unsigned word, 8000 in a signed one; neither is anything that a batte
 """
 
 from collections.abc import Iterable
+from struct import Struct
 from typing import Final
 
-from .layout import Bit, Finish, Layout, Number, Place, Text, Values, text_of
+from .layout import Bit, Finish, Layout, Number, Place, Text, Values, half_of, text_of
 
 _BYTE: Final = frozenset({0xFF})
 _WORD: Final = frozenset({0xFFFF})
@@ -15,7 +16,16 @@ _LIMIT: Final = frozenset({-0x8000, -1})
 _LONG: Final = frozenset({0xFFFFFFFF})
 _ZERO: Final = frozenset({0})
 
+CELL_MV: Final = range(2000, 4201)  # what may be a cell, can.md 4.3
+
+# 370 has its smaller values first, so that 371 cannot be trusted to name the cells in the order of its table.
+MIN_FIRST: Final = "min_first"
+
+_U16: Final = Struct("<H").unpack_from
 _SHORTEST_NAME: Final = 3
+
+# What stands in 359 [5:6] where Pylon's set is spoken: Pylontech, Pytes, Vestwoods (can.md 6.1).
+_TAGS: Final = frozenset({b"PN", b"PY", b"VM"})
 
 
 def byte(name: str, at: int, *, place: Place = "values") -> Number:
@@ -61,6 +71,26 @@ def serial_half(half: int) -> Layout:
     return Layout(Text(name=f"serial_{half}", half=True, place="identity"), private=True)
 
 
+def some(name: str, at: int, per: int = 1, *, place: Place = "values") -> Number:
+    """An amount that cannot be 0 where there is one."""
+    return Number(name=name, at=at, per=per, missing=_ZERO | _WORD, place=place)
+
+
+def volts(raw: int) -> float:
+    """Tenths below 1000, else hundredths: no pack of 8 or of 15/16 cells can be mistaken (can.md 4.3)."""
+    return raw / 10 if 0 <= raw < 1000 else raw / 100
+
+
+def cell_volts(raw: int) -> float | None:
+    """A cell in mV; None where it can be none."""
+    return raw / 1000 if raw in CELL_MV else None
+
+
+def dotted(raw: int) -> str:
+    """Four bytes, the last of them the major number (can.md 6.17)."""
+    return ".".join(str(byte) for byte in raw.to_bytes(4))
+
+
 def is_name(data: bytes) -> bool:
     """Whether 370 or 371 is (half of) a name: three characters at least, and nothing after them.
 
@@ -68,6 +98,21 @@ def is_name(data: bytes) -> bool:
     """
     text, _, rest = data.partition(b"\0")
     return len(text.strip()) >= _SHORTEST_NAME and not rest.strip(b"\0 ") and text_of(data) is not None
+
+
+def first_half(data: bytes) -> str | None:
+    """370, where it is a name."""
+    return half_of(data) if is_name(data) else None
+
+
+def second_half(data: bytes) -> str | None:
+    """371, where it is the rest of one: short or empty as it may be, nothing follows its end."""
+    return None if data.partition(b"\0")[2].strip(b"\0 ") else half_of(data)
+
+
+def tagged(data: bytes) -> bool:
+    """Whether a 359 is of Pylon's set by its letters; text all over is Afore's serial number, whatever it spells."""
+    return data[5:7] in _TAGS and not data[:5].isalnum()
 
 
 def nothing_if_blank(data: bytes, values: Values, info: Values) -> None:
@@ -95,3 +140,22 @@ def unnamed(name: str, found: Iterable[Bit], at: int, size: int) -> Finish:
             info[name] = data[at : at + size].hex()
 
     return finish
+
+
+def tagged_capacity(data: bytes, values: Values, _: Values) -> None:
+    """359 [5:6] is a capacity in Luxpower's set, and two letters in Pylon's."""
+    if len(data) >= 7 and (capacity := _U16(data, 5)[0]) and not data[5:7].isalpha():
+        values["design_capacity"] = capacity
+
+
+def sort_pairs(data: bytes, values: Values, info: Values) -> None:
+    """370: two temperatures and two cell voltages, the larger first (Seplos) or last (Shoto)."""
+    nothing_if_blank(data, values, info)
+    swapped = False
+    for name in ("cell_temperature", "cell_voltage"):
+        least, most = values.get(f"{name}_min"), values.get(f"{name}_max")
+        if least is not None and most is not None and least > most:
+            values[f"{name}_min"], values[f"{name}_max"] = most, least
+            swapped = True
+    if swapped:
+        values[MIN_FIRST] = True

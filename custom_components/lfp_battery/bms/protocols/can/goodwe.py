@@ -6,7 +6,7 @@ Source: can.md section 6.7, two open decoders; nobody has captured them.
 from typing import Final
 
 from ...model import Condition, Severity
-from .fields import limit, number, signed, unnamed, word
+from .fields import limit, number, signed, some, unnamed, word
 from .layout import Layout, LayoutFamily, Values, bits
 
 _ALARMS: Final = bits(
@@ -79,8 +79,8 @@ class GoodWeClassic(LayoutFamily):
             word("charge_voltage_limit", 0, 10),
             limit("charge_current_limit", 2),
             limit("discharge_current_limit", 4),
-            word("discharge_voltage_limit", 6, 10),
+            some("discharge_voltage_limit", 6, 10),
         ),
-        0x457: Layout(word("soc", 0), word("soh", 2), finish=_scale),
+        0x457: Layout(word("soc", 0), some("soh", 2), finish=_scale),
         0x458: Layout(word("voltage", 0, 10), signed("current", 2, 10), signed("temperature", 4, 10)),
     }

@@ -216,7 +216,7 @@ class Growatt(LayoutFamily):
             signed("current", 2, 10),
             signed("temperature", 4, 10),
             byte("soc", 6),
-            Number(name="soh", at=7, code="B", mask=0x7F, missing=frozenset({0xFF})),
+            Number(name="soh", at=7, code="B", mask=0x7F, missing=frozenset({0, 0x80, 0xFF})),
             big_endian=True,
             finish=nothing_if_blank,
         ),

@@ -85,6 +85,7 @@ class Text:
     at: int = 0
     size: int = 8
     half: bool = False
+    form: Callable[[bytes], str | None] | None = None  # instead of that
     place: Place = "info"
 
 
@@ -117,12 +118,18 @@ def pairs(first: int, severity: Severity, conditions: Mapping[int, Condition]) -
     return bits(0, severity, {2 * (first + number): condition for number, condition in conditions.items()})
 
 
-def text_of(data: bytes, half: bool = False) -> str | None:
+def text_of(data: bytes) -> str | None:
     """Text as these protocols send it: up to the first 00, without spaces around; None where there is none."""
+    text = half_of(data)
+    return text.strip() or None if text is not None else None
+
+
+def half_of(data: bytes) -> str | None:
+    """The same with its spaces, and empty where there is none; None where it is no text."""
     raw = data.split(b"\0", 1)[0]
     if not raw.isascii() or not (text := raw.decode("ascii")).isprintable():
         return None
-    return text if half else text.strip() or None
+    return text
 
 
 class Layout:
@@ -193,8 +200,8 @@ class Layout:
                 alarms = _alarms(plan, word) if word & plan.mask else _NO_ALARMS
                 if alarms or plan.whole:  # half a word cannot say that there is none
                     values["alarms"] = alarms
-            for name, start, stop, half in plan.texts:
-                if (text := text_of(data[start:stop], half)) is not None:
+            for name, start, stop, form in plan.texts:
+                if (text := form(data[start:stop])) is not None:
                     values[name] = text
             if plan.elsewhere or self.finish is not None:
                 return self._aside(plan, data, values)
@@ -267,7 +274,9 @@ class _Plan:
         self.tables = tuple((at, *_table([flag for flag in shown if flag.at == at])) for at in places)
         # a name may be cut short by the length of its frame (35E "PYTES" comes in five bytes)
         said = [text for text in texts if text.at < size]
-        self.texts = tuple((text.name, text.at, text.at + text.size, text.half) for text in said)
+        self.texts = tuple(
+            (text.name, text.at, text.at + text.size, text.form or (half_of if text.half else text_of)) for text in said
+        )
         active = [bit for bit in found if bit.at < size]
         self.whole = all(bit.at < size for bit in found)
         first = min((bit.at for bit in active), default=0)

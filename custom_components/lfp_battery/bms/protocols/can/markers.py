@@ -7,17 +7,13 @@ from struct import Struct
 from typing import Final
 
 from ...can_frame import EXTENDED
-from .fields import is_name
+from .fields import CELL_MV, is_name, tagged
 
 _WORDS: Final = Struct("<4H").unpack_from
-_CELL_MV: Final = range(2000, 4201)
 _SOC_AGREES: Final = 150  # hundredths of a percent
 
 # Frames of which the payload decides, too.
 TELLING: Final = frozenset({0x359, 0x355, 0x370, 0x070})
-
-# What stands in 359 [5:6] where Pylon's set is spoken: Pylontech, Pytes, Vestwoods (can.md 6.1).
-_TAGS: Final = frozenset({b"PN", b"PY", b"VM"})
 
 
 class Sign(StrEnum):
@@ -48,11 +44,6 @@ def signs_of(frame_id: int, data: bytes) -> frozenset[Sign]:
     if frame_id == 0x355:
         return _CELLS if _has_cell_voltages(data) else _NO_SIGN
     return _FIGURES if any(data) and not is_name(data) else _NO_SIGN
-
-
-def tagged(data: bytes) -> bool:
-    """Whether a 359 is of Pylon's set by its letters; text all over is Afore's serial number, whatever it spells."""
-    return data[5:7] in _TAGS and not data[:5].isalnum()
 
 
 _NO_SIGN: Final[frozenset[Sign]] = frozenset()
@@ -93,7 +84,7 @@ def _has_cell_voltages(data: bytes) -> bool:
     if len(data) != 8:
         return False
     soc, _, most, least = _WORDS(data)
-    return most in _CELL_MV and least in _CELL_MV and most >= least and abs(most - 100 * soc) > _SOC_AGREES
+    return most in CELL_MV and least in CELL_MV and most >= least and abs(most - 100 * soc) > _SOC_AGREES
 
 
 def _ext(*ids: int) -> frozenset[int]:

@@ -6,7 +6,7 @@ Source: can.md section 6.13, one open implementation; nobody has captured them.
 from typing import Final
 
 from ...can_frame import EXTENDED
-from .fields import limit, nothing_if_blank, signed, word
+from .fields import limit, nothing_if_blank, signed, some, word
 from .layout import Layout, LayoutFamily, Number
 
 _BASE: Final = EXTENDED | 0x1F000300
@@ -27,12 +27,12 @@ class Megarevo(LayoutFamily):
     layouts = {
         _BASE: Layout(
             word("charge_voltage_limit", 0, 10),
-            word("discharge_voltage_limit", 2, 10),
+            some("discharge_voltage_limit", 2, 10),
             limit("charge_current_limit", 4),
             limit("discharge_current_limit", 6),
         ),
         _BASE + 1: Layout(
-            word("soc", 0), word("soh", 2), word("voltage", 4, 10), signed("current", 6, 10), finish=nothing_if_blank
+            word("soc", 0), some("soh", 2), word("voltage", 4, 10), signed("current", 6, 10), finish=nothing_if_blank
         ),
         _BASE + 2: Layout(
             word("cell_voltage_max", 0, 1000),

@@ -3,74 +3,75 @@
 What they share is 351, 355, 356 and 35E; a wrong choice among them costs a few fields, not the main ones.
 """
 
-from collections.abc import Mapping
-from struct import Struct
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final, override
 
-from .base import CanFamily
-from .fields import limit, long, number, signed, word
-from .layout import Flag, Layout, LayoutFamily, Number, Place, Text, Values
+from ...can_frame import CanFrame
+from ...model import Identity
+from ..base import Decoded
+from .base import CanFamily, Said
+from .fields import (
+    CELL_MV,
+    MIN_FIRST,
+    cell_volts,
+    dotted,
+    first_half,
+    limit,
+    long,
+    nothing_if_blank,
+    number,
+    second_half,
+    signed,
+    some,
+    sort_pairs,
+    tagged,
+    tagged_capacity,
+    volts,
+    word,
+)
+from .layout import Flag, Layout, LayoutFamily, Number, Text, Values
 from .set35x_alarms import DISCOVER_35A, LI_RESIDENTIAL_359, LI_RESIDENTIAL_399, PYLON_359, SMA_35A
 
 _NOTHING: Final = frozenset({0, 0xFFFF})  # of what cannot be 0
-_U16: Final = Struct("<H").unpack_from
 
 # A state of charge in hundredths is one only if it says the same as the one in whole percent (can.md 4.3).
 _SOC_AGREES: Final = 1.5  # %
-_CELL_MV: Final = range(2000, 4201)  # can.md 4.3
 _KELVIN: Final = 273
 # A pack that counts what it has left runs low of it; one that always sends its full capacity does not (can.md 4.3).
 _FULL_SOC: Final = 97  # %
 _EMPTY_SOC: Final = 3  # %
+# What Sofar has left says the same as the state of charge: share of what it holds (own choice).
+_LEFT_AGREES: Final = 0.05
+# A limit above this is that of a battery that has 356 in 0.1 V and is none of these (can.md section 5), V.
+LOW_VOLTAGE: Final = 70.0
 # Whole degrees instead of tenths: both at most this, while 356 has about ten times as much (can.md 6.6).
 _TENTHS_AT_MOST: Final = 6.0
 _TENTHS_RATIO: Final = (8.0, 12.0)
 _TENTHS_FROM: Final = 10.0
 
 _FINE: Final = "fine_soc"
-# 370 has its smaller values first, so that 371 cannot be trusted to name the cells in the order of its table.
-_MIN_FIRST: Final = "min_first"
-
+_INSTALLED: Final = "capacity_of_35f"
 _THREE: Final = ("first", "second", "third")
 _CELLS: Final = "cells_"
 _QUERIED: Final = range(6)  # frames of three cells
 
 
-def _some(name: str, at: int, per: int, *, place: Place = "values") -> Number:
-    """An amount that cannot be 0 where there is one."""
-    return Number(name=name, at=at, per=per, missing=_NOTHING, place=place)
+def _is_mg(maker: str | None) -> bool:
+    return maker is not None and maker.startswith("MG-BMS")
 
 
-def _volts(raw: int) -> float:
-    """Tenths below 1000, else hundredths: no pack of 8 or of 15/16 cells can be mistaken (can.md 4.3)."""
-    return raw / 10 if 0 <= raw < 1000 else raw / 100
-
-
-def _cell_volts(raw: int) -> float | None:
-    return raw / 1000 if raw in _CELL_MV else None
-
-
-def _version(raw: int) -> str:
-    """Four bytes, the last of them the major number (can.md 6.17)."""
-    return ".".join(str(byte) for byte in raw.to_bytes(4))
-
-
-def _tagged_capacity(data: bytes, values: Values, _: Values) -> None:
-    """359 [5:6] is a capacity in Luxpower's set, and two letters in Pylon's."""
-    if len(data) >= 7 and (capacity := _U16(data, 5)[0]) and not data[5:7].isalpha():
-        values["design_capacity"] = capacity
-
-
-def _sort_pairs(data: bytes, values: Values, _: Values) -> None:
-    """370: two temperatures and two cell voltages, the larger first (Seplos) or last (Shoto)."""
-    swapped = False
-    for name in ("cell_temperature", "cell_voltage"):
-        least, most = values.get(f"{name}_min"), values.get(f"{name}_max")
-        if least is not None and most is not None and least > most:
-            values[f"{name}_min"], values[f"{name}_max"] = most, least
-            swapped = True
-    if swapped:
-        values[_MIN_FIRST] = True
+def _sofar_left(left: float, bank: Mapping[str, Any]) -> float | None:
+    """355 [6:7]: what is left in Ah, or in 0.1 Ah from a gateway; or the lowest cell in mV (can.md 4.3)."""
+    design, soc = bank.get("design_capacity"), bank.get("soc")
+    if design is None:
+        return None if left in CELL_MV else left
+    if soc is None:
+        return left if left <= design else None
+    most = design * soc / 100
+    least = most * min(bank.get("soh", 100), 100) / 100
+    agrees = design * _LEFT_AGREES
+    return next((found for found in (left, left / 10) if least - agrees <= found <= most + agrees), None)
 
 
 def _sofar_cells(place: int) -> Layout:
@@ -80,7 +81,7 @@ def _sofar_cells(place: int) -> Layout:
         if cells := [volts for name in _THREE if (volts := values.pop(name, None)) is not None]:
             info[f"{_CELLS}{place}"] = (data[0], cells)
 
-    cells = (_some(name, at, 1000) for name, at in zip(_THREE, (1, 3, 5), strict=True))
+    cells = (some(name, at, 1000) for name, at in zip(_THREE, (1, 3, 5), strict=True))
     return Layout(*cells, finish=collect)
 
 
@@ -89,15 +90,15 @@ _351 = Layout(
     limit("charge_current_limit", 2),
     # one emulator sends it negative
     limit("discharge_current_limit", 4),
-    word("discharge_voltage_limit", 6, 10),
+    some("discharge_voltage_limit", 6, 10),
 )
 _SOC = word("soc", 0)
-_SOH = word("soh", 2)
+_SOH = some("soh", 2)
 # in hundredths, or anything else: see `Set35x.settle`
-_FINE_SOC = _some(_FINE, 4, 100)
+_FINE_SOC = some(_FINE, 4, 100)
 _355 = Layout(_SOC, _SOH, _FINE_SOC)
 # no pack has -0.01 V
-_VOLTAGE = Number(name="voltage", at=0, code="h", form=_volts, missing=frozenset({-1, -0x8000}))
+_VOLTAGE = Number(name="voltage", at=0, code="h", form=volts, missing=frozenset({-1, -0x8000}))
 _CURRENT = signed("current", 2, 10)
 _TEMPERATURE = signed("temperature", 4, 10)
 _356 = Layout(_VOLTAGE, _CURRENT, _TEMPERATURE)
@@ -111,7 +112,8 @@ _FORCE = Flag(name="force_charge_requested", at=0, mask=0x30)  # two bits for tw
 _FULL = Flag(name="full_charge_requested", at=0, mask=0x08)
 _35C = Layout(*_ENABLES, _FORCE, _FULL)
 
-_CAPACITY = number("design_capacity", 4, "H")
+# what 379 says stands above it: see `Set35x.settle`
+_CAPACITY = number(_INSTALLED, 4, "H")
 _35F = Layout(
     word("battery_type", 0, place="info"),
     # which byte comes first is not agreed
@@ -129,8 +131,8 @@ _SMA_EVENTS: Final = (
 _35B = Layout(*(Flag(name=name, at=0, mask=1 << bit, place="info") for bit, name in enumerate(_SMA_EVENTS)))
 _379 = Layout(number("design_capacity", 0, "H"))
 _NAMES: Final = {
-    0x370: Layout(Text(name="model_1", half=True, place="identity")),
-    0x371: Layout(Text(name="model_2", half=True, place="identity")),
+    0x370: Layout(Text(name="model_1", form=first_half, place="identity")),
+    0x371: Layout(Text(name="model_2", form=second_half, place="identity")),
 }
 
 
@@ -145,10 +147,11 @@ _EXTREMES: Final = {
         word("modules_charge_blocked", 2),
         word("modules_discharge_blocked", 4),
         word("modules_offline", 6, place="info"),
+        finish=nothing_if_blank,
     ),
     0x373: Layout(
-        _some("cell_voltage_min", 0, 1000),
-        _some("cell_voltage_max", 2, 1000),
+        some("cell_voltage_min", 0, 1000),
+        some("cell_voltage_max", 2, 1000),
         _kelvin("cell_temperature_min", 4),
         _kelvin("cell_temperature_max", 6),
     ),
@@ -183,14 +186,14 @@ class Set35x(LayoutFamily):
             fine, soc = bank.pop(_FINE), bank.get("soc")
             if soc is not None and fine <= 100 and abs(fine - soc) <= _SOC_AGREES:
                 bank["soc"] = fine
+        if _INSTALLED in bank:
+            bank.setdefault("design_capacity", bank.pop(_INSTALLED))
         # emulators count 0 modules: that is not known (can.md section 5), and what they said stays for diagnostics
         if bank.get("modules") == 0:
             info["modules"] = bank.pop("modules")
-        # MG counts in 0.01 kWh in a frame that has 0.1 kWh (can.md 6.8)
-        if "energy_charged" in bank and str(bank.get("manufacturer", "")).startswith("MG"):
-            for name in ("energy_charged", "energy_discharged"):
-                if name in bank:
-                    bank[name] /= 10
+        # 410.0 V would be read as 41.00 V
+        if bank.get("charge_voltage_limit", 0.0) > LOW_VOLTAGE:
+            bank.pop("voltage", None)
 
 
 class Pylon(Set35x):
@@ -211,9 +214,9 @@ class PylonGoodwe(Set35x):
     _370 = Layout(
         signed("cell_temperature_max", 0, 10),
         signed("cell_temperature_min", 2, 10),
-        _some("cell_voltage_max", 4, 1000),
-        _some("cell_voltage_min", 6, 1000),
-        finish=_sort_pairs,
+        some("cell_voltage_max", 4, 1000),
+        some("cell_voltage_min", 6, 1000),
+        finish=sort_pairs,
     )
     layouts = {
         **_LATER,
@@ -232,7 +235,7 @@ class PylonGoodwe(Set35x):
     def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
         """See `CanFamily`."""
         super().settle(bank, packs, info)
-        if bank.pop(_MIN_FIRST, False):
+        if bank.pop(MIN_FIRST, False):
             bank.pop("cell_voltage_max_cell", None)
             bank.pop("cell_voltage_min_cell", None)
             info.pop("cell_temperature_max_no", None)
@@ -263,8 +266,8 @@ class Luxpower(Set35x):
         0x355: Layout(
             _SOC,
             _SOH,
-            Number(name="cell_voltage_max", at=4, form=_cell_volts),
-            Number(name="cell_voltage_min", at=6, form=_cell_volts),
+            Number(name="cell_voltage_max", at=4, form=cell_volts),
+            Number(name="cell_voltage_min", at=6, form=cell_volts),
         ),
         0x356: Layout(
             _VOLTAGE,
@@ -272,7 +275,7 @@ class Luxpower(Set35x):
             signed("cell_temperature_max", 4, 10),
             signed("cell_temperature_min", 6, 10),
         ),
-        0x359: Layout(*PYLON_359, _MODULES, finish=_tagged_capacity),
+        0x359: Layout(*PYLON_359, _MODULES, finish=tagged_capacity),
         0x35C: Layout(*_ENABLES, _FORCE, _FULL, word("cycles", 2)),
         0x379: _379,
     }
@@ -282,11 +285,21 @@ class Sma(Set35x):
     """SMA's set for external batteries, and Pylon V1.3, which differs from it by its name only (can.md 6.2, 6.8)."""
 
     name = "sma"
+    known_by_maker = frozenset({"energy_charged", "energy_discharged"})
     layouts = _SMA
 
+    @override
+    def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
+        """MG counts in 0.01 kWh in a frame that has 0.1 kWh (can.md 6.8)."""
+        super().settle(bank, packs, info)
+        if "energy_charged" in bank or "energy_discharged" in bank:
+            if _is_mg(bank.get("manufacturer")):
+                for name in self.known_by_maker & bank.keys():
+                    bank[name] /= 10
 
-class Victron(Set35x):
-    """Victron's CAN-bus BMS (can.md 6.9)."""
+
+class Victron(Sma):
+    """Victron's CAN-bus BMS (can.md 6.9), and MG's with SMA's 35F (6.8)."""
 
     name = "victron"
     layouts = {
@@ -321,6 +334,12 @@ class Victron(Set35x):
         super().settle(bank, packs, info)
         if (left := bank.get("remaining_capacity")) is None:
             return
+        if _is_mg(bank.get("manufacturer")):
+            del bank["remaining_capacity"]
+            if left:
+                bank.setdefault("design_capacity", left)
+            info.pop("product_id", None)
+            return
         installed, soc = bank.get("design_capacity"), bank.get("soc")
         full = installed is not None and (
             left > installed or (left == installed and soc is not None and soc < _FULL_SOC)
@@ -328,6 +347,19 @@ class Victron(Set35x):
         empty = left == 0 and soc is not None and soc > _EMPTY_SOC
         if full or empty:
             del bank["remaining_capacity"]
+
+    @override
+    def compose(self, said: Iterable[Said]) -> Decoded:
+        """See `CanFamily`; what MG has in the place of versions is none."""
+        decoded = super().compose(said)
+        if decoded.bank is None or not _is_mg(decoded.bank.manufacturer):
+            return decoded
+        identities = {
+            pack: known
+            for pack, who in decoded.identities.items()
+            if (known := replace(who, firmware=None, hardware=None)) != Identity()
+        }
+        return replace(decoded, identities=identities)
 
 
 class LiResidential(Set35x):
@@ -339,10 +371,10 @@ class LiResidential(Set35x):
         **_CORE,
         0x359: Layout(*LI_RESIDENTIAL_359),
         0x35C: Layout(*_ENABLES, Flag(name="force_charge_requested", at=0, mask=0x20)),
-        0x399: Layout(_some("energy_installed", 0, 10, place="info"), *LI_RESIDENTIAL_399),
+        0x399: Layout(some("energy_installed", 0, 10, place="info"), *LI_RESIDENTIAL_399),
         0x3DA: Layout(
-            _some("cell_voltage_max", 0, 1000),
-            _some("cell_voltage_min", 2, 1000),
+            some("cell_voltage_max", 0, 1000),
+            some("cell_voltage_min", 2, 1000),
             number("cell_voltage_max_cell", 4, "H"),
             number("cell_voltage_min_cell", 6, "H"),
         ),
@@ -387,6 +419,10 @@ class Sofar(Set35x):
         The first byte is the pack in some sources and counts the frames in another.
         """
         super().settle(bank, packs, info)
+        if (left := bank.pop("remaining_capacity", None)) is not None and (
+            found := _sofar_left(left, bank)
+        ) is not None:
+            bank["remaining_capacity"] = found
         row: list[float] = []
         answers = [info.pop(f"{_CELLS}{place}", None) for place in _QUERIED]
         for place, answer in enumerate(answers):
@@ -395,6 +431,13 @@ class Sofar(Set35x):
             row += answer[1]
         if row:
             info["cell_readings"] = row
+
+    @override
+    def read(self, frame: CanFrame) -> Said | None:
+        """See `CanFamily`; a battery of Pylon's beside an inverter that asks as Sofar's do has its alarms in 359."""
+        if frame.id == 0x359 and tagged(frame.data):
+            return _359.read(frame.data)
+        return super().read(frame)
 
 
 class Dyness(Set35x):
@@ -419,8 +462,8 @@ class Discover(Set35x):
             word("remaining_capacity", 2),
         ),
         0x35A: Layout(*DISCOVER_35A, paired=True),
-        0x372: Layout(Number(name="firmware", at=0, code="I", form=_version, place="identity")),
-        0x373: Layout(Number(name="protocol_version", at=0, code="I", form=_version, place="info")),
+        0x372: Layout(Number(name="firmware", at=0, code="I", form=dotted, place="identity")),
+        0x373: Layout(Number(name="protocol_version", at=0, code="I", form=dotted, place="info")),
     }
 
 
