@@ -46,5 +46,5 @@ def add_entry(hass: HomeAssistant, device: str, baudrate: int, addresses: Collec
 
 def showing(hass: HomeAssistant, addresses: Collection[int]) -> int:
     """How many of these packs have a power that is not unavailable."""
-    states = (hass.states.get(f"sensor.battery_pack_{address - 1}_power") for address in addresses)
+    states = (hass.states.get(f"sensor.bank_pack_{address - 1}_power") for address in addresses)
     return sum(state is not None and state.state not in ("unavailable", "unknown") for state in states)

@@ -206,7 +206,7 @@ async def test_an_adapter_that_is_pulled_out_is_told_of_once_and_comes_back(
     await home.wait(90)
     assert home.state(None, "voltage").state != STATE_UNAVAILABLE
     lines = [record.getMessage() for record in caplog.records if "the link is" in record.getMessage()]
-    assert lines == ["Bank: the link is lost (lost)", "Bank: the link is back"]
+    assert lines == ["Bank: the link is lost", "Bank: the link is back"]
 
 
 async def test_an_entry_that_is_unloaded_leaves_the_bus(home: CanHome) -> None:

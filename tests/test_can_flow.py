@@ -92,7 +92,7 @@ async def test_a_battery_on_a_bus_is_heard_shown_and_kept(line: FlowLine) -> Non
     assert "soc" in entry.data[CONF_BANK]["fields"]
     assert CONF_ACKNOWLEDGE not in entry.options
     assert entry.state is ConfigEntryState.LOADED
-    assert entry.title == "ttyCAN"
+    assert entry.title == "PYLON"
 
 
 @pytest.mark.parametrize("name", sorted({one.family: one.name for one in SETS.values()}.values()))
@@ -154,7 +154,7 @@ async def test_the_rate_of_an_interface_is_not_ours(line: FlowLine) -> None:
     assert "sudo ip link set can0 up type can bitrate 500000 listen-only on" in shown["silence"]
     result = await line.submit(result, {})
     assert result["data"][CONF_BAUDRATE] is None
-    assert result["title"] == "can0"
+    assert result["title"] == "PYLON"
     assert [rate for _, rate in line.opened] == [None, None]
 
 

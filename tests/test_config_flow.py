@@ -5,19 +5,19 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any, override
 
-from homeassistant.components import usb
 from homeassistant.config_entries import SOURCE_USER, ConfigEntryState
 from homeassistant.const import CONF_DEVICE, CONF_MODEL, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE, FlowResultType, InvalidData
+from homeassistant.helpers import device_registry as dr
 import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
 from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.clock import SystemClock
-from custom_components.lfp_battery.bms.discovery import Outcome, ScanReport
+from custom_components.lfp_battery.bms.discovery import FoundPack, Outcome, ScanReport
 from custom_components.lfp_battery.bms.errors import LinkProblem
-from custom_components.lfp_battery.bms.model import BankState
+from custom_components.lfp_battery.bms.model import BankState, Identity, PackState
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
 from custom_components.lfp_battery.const import (
@@ -292,29 +292,72 @@ async def test_a_serial_number_that_all_packs_share_identifies_none(line: FlowLi
     assert result["result"].unique_id is None
 
 
-async def test_the_entry_is_named_after_its_adapter(hass: HomeAssistant, line: FlowLine) -> None:
-    """A port that Home Assistant knows has a description, which is better than a path."""
+async def test_the_entry_is_named_after_what_was_heard(hass: HomeAssistant, line: FlowLine) -> None:
+    """The maker and the model of the first pack; a second one of the same name says at which port it is."""
     line.plug()
-    form = await line.open_form()
-    remove = usb.async_register_serial_port_scanner(
-        hass,
-        lambda hass: [
-            usb.SerialDevice(device=PORT, serial_number=None, manufacturer=None, description="Isolated RS485 adapter")
-        ],
+    entry = await line.add()
+    assert entry.title == "Pylon SIM5000C"
+    names = {device.name for device in dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)}
+    assert names == {"Pylon SIM5000C", "Pylon SIM5000C pack 1", "Pylon SIM5000C pack 2"}
+    gateway = "socket://192.168.1.20:8899"
+    line.plug(gateway, packs={2: SimPack(PackSpec(serial="HANOTHER000001"))})
+    assert (await line.add(gateway)).title == "Pylon SIM5000C (192.168.1.20:8899)"
+
+
+@pytest.mark.parametrize(
+    ("identities", "title"),
+    [
+        ([Identity(manufacturer="Maker", model="M1"), Identity(manufacturer="Maker", model="M2")], "Maker M1"),
+        ([Identity(serial="HPACK000000001"), Identity(manufacturer="Maker")], "Maker"),
+        ([Identity(model="Maker", manufacturer="Maker")], "Maker"),
+        ([Identity(manufacturer="Maker", model="HPACK000000001", serial="HPACK000000001")], "Maker"),
+        ([Identity(manufacturer="Maker", model="M1 HPACK000000001", serial="HPACK000000001")], "Maker"),
+        ([Identity(manufacturer="Maker", model="HPACK00000", serial="HPACK000000001")], "Maker"),
+        ([Identity(manufacturer="PYTES", serial="PYTES00000001")], "PYTES"),
+        ([Identity(manufacturer="Ma\nker\0 ")], "Maker"),
+        ([Identity()], "Pylon RS485"),
+    ],
+)
+async def test_a_name_comes_from_the_battery_and_holds_no_serial_number(
+    line: FlowLine, identities: list[Identity], title: str
+) -> None:
+    """What cannot be printed, is said twice, or tells one battery from all others stays out of it."""
+    packs = tuple(
+        FoundPack(address=2 + place, identity=identity, state=PackState(address=2 + place, voltage=52.0))
+        for place, identity in enumerate(identities)
     )
-    result = await line.scanned(await line.submit(form, {CONF_DEVICE: PORT}))
-    result = await line.submit(result, {})
-    remove()
-    assert result["title"] == "Isolated RS485 adapter"
+    report = ScanReport(outcome=Outcome.FOUND, protocol="pylon-rs485", baudrate=9600, packs=packs, answers=9)
+    result = await line.submit(await line.reported(report), {})
+    assert result["title"] == title
+
+
+@pytest.mark.parametrize(
+    ("sent", "error", "said"),
+    [
+        ({"pack_count": 2.5}, "not_whole", "whole numbers"),
+        ({"pack_count": 17, "model": "ES51.2-100LP"}, "too_many_packs", "no more than 15 packs"),
+    ],
+)
+async def test_a_number_of_packs_that_cannot_be_is_asked_for_again(
+    line: FlowLine, sent: dict[str, Any], error: str, said: str
+) -> None:
+    """Packs are whole, and no more of them than the manual allows; what was filled in stays."""
+    line.plug(packs=2, speaks=lambda bank: ModbusSpeaker(bank, GrowattMap(Dialect.ZT)), first=1)
+    result = await line.submit(await line.scan(), sent)
+    assert result["errors"] == {"pack_count": error}
+    assert said in TEXTS["config"]["error"][error].format(**result["description_placeholders"])
+    shown = {str(name): name.description for name in result["data_schema"].schema}
+    assert shown["pack_count"] == {"suggested_value": sent["pack_count"]}
+    result = await line.submit(result, {**sent, "pack_count": 2.0})
+    assert result["options"]["pack_count"] == 2
 
 
 async def test_a_url_is_kept_as_it_was_typed(line: FlowLine) -> None:
-    """Gateways are named by their address; spaces around it are slips of the keyboard."""
+    """Spaces around it are slips of the keyboard."""
     url = "socket://192.168.1.20:8899"
     line.plug(url)
     entry = await line.add(f"  {url} ")
     assert entry.data[CONF_DEVICE] == url
-    assert entry.title == "192.168.1.20:8899"
 
 
 # --- nothing to be found ---------------------------------------------------------------------------------------------

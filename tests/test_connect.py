@@ -123,16 +123,6 @@ async def test_a_port_is_found_under_any_of_its_names(hass: HomeAssistant, tmp_p
     assert await connect.async_entry_at(hass, str(tmp_path / "other"), [without, entry]) is None
 
 
-async def test_the_title_is_the_description_of_the_adapter(hass: HomeAssistant) -> None:
-    """Without a description, or for a port that nobody knows, its short name."""
-    usb.async_register_serial_port_scanner(
-        hass, lambda hass: [_port("/dev/ttyUSB0", "RS485 adapter"), _port("/dev/ttyUSB1")]
-    )
-    assert await connect.async_title(hass, "/dev/ttyUSB0") == "RS485 adapter"
-    assert await connect.async_title(hass, "/dev/ttyUSB1") == "ttyUSB1"
-    assert await connect.async_title(hass, "socket://gateway:23") == "gateway:23"
-
-
 @pytest.mark.parametrize(
     ("device", "name"),
     [
@@ -163,11 +153,10 @@ async def test_a_stable_name_is_shortened_to_what_it_leads_to(
 async def test_ports_that_cannot_be_listed_do_not_stop_anything(
     hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine on which listing fails still has titles and knows of no holder."""
+    """A machine on which listing fails knows of no holder."""
 
     async def fails(hass: HomeAssistant) -> list[SimpleNamespace]:
         raise PermissionError
 
     monkeypatch.setattr(usb, "async_scan_serial_ports", fails)
-    assert await connect.async_title(hass, "/dev/ttyUSB0") == "ttyUSB0"
     assert await connect.async_holder(hass, "/dev/ttyUSB0") is None

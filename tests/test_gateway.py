@@ -114,7 +114,7 @@ async def test_a_bank_behind_a_gateway_that_dies_and_comes_back(
             shown = [
                 float(found.state)
                 for name in ("voltage", "current", "battery")
-                if (found := hass.states.get(f"sensor.battery_pack_{address - 1}_{name}")) is not None
+                if (found := hass.states.get(f"sensor.bank_pack_{address - 1}_{name}")) is not None
             ]
             sent = [
                 [v["voltage"], v["current"], round(100 * v["remaining_capacity"] / v["full_capacity"], 1)]  # type: ignore[operator]

@@ -202,6 +202,8 @@ async def test_where_capacities_run_over_the_number_of_packs_is_asked(line: Flow
     assert form["step_id"] == "confirm_move"
     fields = {str(name): name.description for name in form["data_schema"].schema}
     assert fields[CONF_PACK_COUNT] == {"suggested_value": 3}
+    again = await line.submit(form, {"pack_count": 2.5})
+    assert again["errors"] == {"pack_count": "not_whole"}
     await _go_on(line, form, pack_count=3.0, model="ES51.2-100LP")
     assert entry.options[CONF_PACK_COUNT] == 3
     assert entry.options[CONF_MODEL] == "ES51.2-100LP"

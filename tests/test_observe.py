@@ -74,7 +74,7 @@ async def test_a_battery_that_an_inverter_reads_is_set_up_to_be_listened_to(
     assert entry.options == {CONF_OBSERVE: True}
     await line.settle(30)
     assert _client(entry) is ListeningClient
-    states = [hass.states.get(f"sensor.battery_pack_{number}_voltage") for number in (1, 2)]
+    states = [hass.states.get(f"sensor.pylon_rs485_pack_{number}_voltage") for number in (1, 2)]
     assert [float(state.state) > 40 for state in states if state is not None] == [True, True]
     assert bus.bytes_received == 0
     assert _issues(hass) == []  # the person has agreed
@@ -151,10 +151,10 @@ async def test_a_bank_that_speaks_for_its_packs_is_listened_to(hass: HomeAssista
     entry = (await line.submit(result, {"pack_count": 3}))["result"]
     await line.settle(30)
     assert entry.options == {CONF_OBSERVE: True, "pack_count": 3}
-    voltage = hass.states.get("sensor.battery_bank_voltage")
+    voltage = hass.states.get("sensor.growatt_rs485_voltage")
     assert voltage is not None
     assert float(voltage.state) > 40
-    assert hass.states.get("sensor.battery_bank_lowest_cell_voltage") is not None
+    assert hass.states.get("sensor.growatt_rs485_lowest_cell_voltage") is not None
     assert bus.bytes_received == 0
 
 
@@ -269,7 +269,12 @@ async def test_the_person_can_have_the_battery_asked_again(hass: HomeAssistant, 
     """Once the other device is gone, everything is read as before."""
     (await _meet_inverter(home)).stop()
     sent = home.bus.bytes_received
-    await home.drive(_fix(hass, "ask"))
+    result = await home.drive(_fix(hass, "ask"))
+    assert result["reason"] == "asks_again"
+    text = TEXTS["issues"]["other_master"]["fix_flow"]["abort"]["asks_again"].format(
+        **result["description_placeholders"]
+    )
+    assert "this message comes back" in text
     await home.wait(2 * CYCLE)
     assert CONF_OBSERVE not in home.entry.data
     assert _client(home.entry) is PolledClient
@@ -311,6 +316,26 @@ async def test_a_master_that_asks_in_another_protocol_leaves_nothing_to_show(has
     _inverter(home.bus)
     await home.wait(3 * CYCLE)
     assert _issues(hass) == ["other_master"]
+
+
+async def test_an_inverter_that_falls_silent_is_told_of(home: Home, caplog: pytest.LogCaptureFixture) -> None:
+    """The link is not there while nothing is said, and the log does not speak of answers that nobody asked for."""
+    caplog.set_level(logging.INFO)
+    home.plug(2, observe=True)
+    inverter = _inverter(home.bus)
+    await home.start()
+    await home.wait(3 * CYCLE)
+    assert home.state(None, "link").state == "on"
+    inverter.stop()
+    await home.wait(900)
+    assert home.state(None, "link").state == "off"
+    assert home.state(2, "connectivity").state == "off"
+    _inverter(home.bus)
+    await home.wait(60)
+    assert home.state(None, "link").state == "on"
+    said = [record.getMessage() for record in caplog.records if "heard" in record.getMessage()]
+    assert {"Bank: battery pack 1 is no longer heard", "Bank: battery pack 1 is heard again"} <= set(said)
+    assert "answer" not in " ".join(record.getMessage() for record in caplog.records if record.name.endswith("battery"))
 
 
 @pytest.mark.parametrize("step", ["init", "listen", "ask"])

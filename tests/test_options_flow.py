@@ -116,6 +116,27 @@ async def test_the_model_that_was_chosen_at_first_can_be_changed_and_taken_back(
     await line.settle()
 
 
+@pytest.mark.parametrize(
+    ("count", "model", "error"),
+    [(2.5, NO_MODEL, "not_whole"), (64, "ES51.2-100LP", "too_many_packs"), (64, NO_MODEL, None)],
+)
+async def test_a_number_of_packs_that_cannot_be_is_asked_for_again(
+    hass: HomeAssistant, line: FlowLine, count: float, model: str, error: str | None
+) -> None:
+    """Whole, and as many as the manual of the model allows; what else was filled in stays."""
+    line.plug(packs=2, speaks=lambda bank: ModbusSpeaker(bank, GrowattMap(Dialect.ZT)), first=1)
+    entry = await line.add()
+    sent = {CONF_PACK_COUNT: count, CONF_MODEL: model, CONF_SOC_FLOOR: 25}
+    result = await _send(line, await _open(hass, entry), sent)
+    if error is not None:
+        assert readable(result, "options")["errors"] == {CONF_PACK_COUNT: error}
+        assert _suggested(result, CONF_PACK_COUNT) == count
+        assert _suggested(result, CONF_SOC_FLOOR) == 25
+        result = await _send(line, result, {**sent, CONF_PACK_COUNT: 2.0})
+    assert entry.options[CONF_PACK_COUNT] == (64 if error is None else 2)
+    await line.settle()
+
+
 async def test_the_link_runs_with_the_limits_of_the_model_chosen_last(
     hass: HomeAssistant, line: FlowLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

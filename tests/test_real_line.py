@@ -49,7 +49,7 @@ async def test_an_adapter_pulled_out_under_load_and_put_back(
             await until(lambda opened=opened: bus.request_count > opened, _CYCLE)
             await until(lambda: showing(hass, bank.packs) == 14, _CYCLE)
         lines = [record.getMessage() for record in caplog.records if record.name == "custom_components.lfp_battery"]
-        assert lines == ["Bank: the link is lost (lost)", "Bank: the link is back"] * 2
+        assert lines == ["Bank: the link is lost", "Bank: the link is back"] * 2
         assert await hass.config_entries.async_unload(entry.entry_id)
         await until(lambda: descriptors_of_ports() == held, 2)
         assert not [task for task in asyncio.all_tasks() if DOMAIN in task.get_name()]

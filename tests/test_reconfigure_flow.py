@@ -12,7 +12,7 @@ import pytest
 
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS
 from custom_components.lfp_battery.moving import merged
-from tests.flow_line import PORT, FlowLine
+from tests.flow_line import PORT, TEXTS, FlowLine
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
 
@@ -82,7 +82,10 @@ async def test_a_chosen_speed_is_the_only_one_tried(line: FlowLine, chosen: int,
     line.opened.clear()
     result = await line.scanned(await line.reconfigure(entry, ELSEWHERE, baudrate=str(chosen)))
     assert result["step_id"] == "reconfigure"
-    assert result["errors"] == {"base": "nothing_heard"}
+    assert result["errors"] == {"base": "nothing_at_speed"}
+    text = TEXTS["config"]["error"]["nothing_at_speed"].format(**result["description_placeholders"])
+    assert text.startswith(f"Nothing that makes sense was heard at {chosen} baud, the only speed that was tried.")
+    assert "Automatic" in text
     assert {speed for url, speed in line.opened if url == ELSEWHERE} == {chosen}
 
 

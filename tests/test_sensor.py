@@ -278,15 +278,15 @@ async def test_the_manual_of_the_chosen_model_fills_in_the_device(home: Home) ->
     assert device.serial_number == "PPTMODEL00000002"
     assert device.manufacturer is not None
     assert device.via_device_id == home.bank_device().id
-    assert device.name == "Battery pack 1"
+    assert device.name == "Bank pack 1"
 
 
 async def test_packs_are_counted_as_their_owner_does(home: Home) -> None:
     """From 1 in each group, whatever the addresses are."""
     home.plug({2: SimPack(PackSpec(serial="PPTFIRST00000002")), 0x12: SimPack(PackSpec(serial="PPTFIRST00000018"))})
     await home.start()
-    assert home.device(2).name == "Battery pack 1"
-    assert home.device(0x12).name == "Battery pack 2-1"
+    assert home.device(2).name == "Bank pack 1"
+    assert home.device(0x12).name == "Bank pack 2-1"
 
 
 @pytest.mark.parametrize(("other", "shared"), [("SIM5000C", "SIM5000C"), ("SIM3000C", None)])
@@ -304,6 +304,15 @@ async def test_the_bank_is_called_what_all_its_packs_are_called(home: Home, othe
     assert home.device(0x12).model == other
     assert home.bank_device().model == shared
     assert home.bank_device().manufacturer == "Pylon"
+
+
+async def test_a_pack_that_does_not_say_its_model_is_listed_by_that_of_its_bank(home: Home) -> None:
+    """Only a master tells it; by its firmware alone nobody knows a pack."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    assert home.link.packs[3].record.model is None
+    assert home.device(3).model == home.device(2).model == "SIM5000C"
 
 
 async def test_nothing_is_complained_about(hass: HomeAssistant, home: Home, caplog: pytest.LogCaptureFixture) -> None:

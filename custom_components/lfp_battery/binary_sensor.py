@@ -213,7 +213,7 @@ LINK = LfpBinarySensorDescription(
     entity_category=EntityCategory.DIAGNOSTIC,
     exists_fn=lambda _: True,
     available_fn=always,
-    value_fn=lambda unit, _: isinstance(unit, LfpBankCoordinator) and unit.link_up,
+    value_fn=lambda unit, _: isinstance(unit, LfpBankCoordinator) and unit.heard,
 )
 
 

@@ -11,7 +11,7 @@ from .bms.errors import LinkError, LinkProblem
 from .bms.protocols.can import CAN
 from .bms.protocols.can.detection import Hint
 from .bms.transports.can_address import CanAddress, Interface, Silence, parse_can_address
-from .findings import ABSENT, plain
+from .findings import ABSENT, name_of, plain
 from .flow_texts import PROBLEMS, Failure, Words
 
 # In place of the words for a serial port.
@@ -155,7 +155,4 @@ def tells(report: ScanReport, words: Words) -> str:
 
 def maker(report: ScanReport) -> str:
     """Who made the battery, as it says itself."""
-    bank, identity = report.bank, report.bank_identity
-    named = (bank.manufacturer if bank else None) or (identity.manufacturer if identity else None)
-    model = identity.model if identity else None
-    return plain(" ".join(dict.fromkeys(filter(None, (named, model)))))
+    return plain(name_of(report))

@@ -26,14 +26,26 @@ from .bms.catalog import FAMILIES
 from .bms.discovery import Outcome, ScanReport
 from .bms.protocols import POLLED
 from .can_flow import CanFlow
-from .const import CONF_ACKNOWLEDGE, CONF_BAUDRATE, CONF_FAMILY, CONF_OBSERVE, CONF_PACK_COUNT, CONF_PACKS, DOMAIN
+from .const import (
+    CONF_ACKNOWLEDGE,
+    CONF_BAUDRATE,
+    CONF_FAMILY,
+    CONF_OBSERVE,
+    CONF_PACK_COUNT,
+    CONF_PACKS,
+    DOMAIN,
+    MAX_PACKS,
+)
 from .findings import (
     chosen_model,
     counts_packs,
     heard,
     identifiers,
     is_doubtful,
+    miscounted,
     models_for,
+    most_packs,
+    name_of,
     on_can,
     reported_model,
     rows,
@@ -149,19 +161,24 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         entries = self._async_current_entries(include_ignore=False)
         return [entry for entry in entries if share_a_serial(entry.data, self._data)]
 
-    def _show_confirmation(self, step_id: str, **more: str) -> ConfigFlowResult:
+    def _show_confirmation(
+        self, step_id: str, sent: Mapping[str, Any] | None = None, errors: dict[str, str] | None = None, **more: str
+    ) -> ConfigFlowResult:
+        """Show what was found; `sent` was filled in and has `errors`."""
         report = self._report
         assert report is not None
         assert self._device is not None
         return self.async_show_form(
             step_id=step_id,
-            data_schema=self._confirmation_schema(),
+            data_schema=self.add_suggested_values_to_schema(self._confirmation_schema(), sent or {}),
+            errors=errors,
             description_placeholders={
                 **self._bus_words(report),
                 **more,
                 "device": self._device,
                 "protocol": self._words.protocol(report.protocol),
                 "baudrate": str(report.baudrate),
+                "most": str(self._most_packs(sent or {})),
                 "count": str(len(heard(report))),
                 "packs": rows(report),
                 "notes": "\n\n".join(
@@ -216,9 +233,14 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
             if model is not None and model.name in models:
                 suggested[CONF_MODEL] = model.name
         if counts_packs(report.protocol):
-            fields[vol.Optional(CONF_PACK_COUNT)] = pack_count_selector()
+            fields[vol.Optional(CONF_PACK_COUNT)] = pack_count_selector(MAX_PACKS)
             suggested[CONF_PACK_COUNT] = self._pack_count(moved)
         return self.add_suggested_values_to_schema(vol.Schema(fields), suggested)
+
+    def _most_packs(self, sent: Mapping[str, Any]) -> int:
+        """How many packs there can be, by what was found and what the person said of it."""
+        moved = self._get_reconfigure_entry() if self.source == SOURCE_RECONFIGURE else None
+        return most_packs(self._data | self._chosen(sent), {**(moved.options if moved is not None else {}), **sent})
 
     def _pack_count(self, moved: ConfigEntry | None) -> int | None:
         """How many packs there are, as far as anybody has said."""
@@ -259,8 +281,10 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
     async def _async_confirm(self, step_id: str, user_input: dict[str, Any] | None) -> ConfigFlowResult:
         if user_input is None:
             return self._show_confirmation(step_id)
+        if errors := miscounted(user_input, self._most_packs(user_input)):
+            return self._show_confirmation(step_id, user_input, errors)
         assert self._device is not None
-        title = await connect.async_title(self.hass, self._device)
+        title = await self._async_title(self._device)
         # another flow may have added this port or battery while this form stood open
         await self._async_abort_if_taken(self._device)
         self._abort_if_battery_is_known()
@@ -268,6 +292,15 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         return self.async_create_entry(
             title=title, data=self._data | self._chosen(user_input), options=self._decided(user_input)
         )
+
+    async def _async_title(self, device: str) -> str:
+        """What was heard, as far as it has a name; two of one name are told apart by their ports."""
+        assert self._report is not None
+        label = self._words.protocol(self._report.protocol)
+        name = name_of(self._report) or label[:1].upper() + label[1:]
+        if all(entry.title != name for entry in self._other_entries()):
+            return name
+        return f"{name} ({await connect.async_short_name(self.hass, device)})"
 
     def _chosen(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """What the person said of the battery."""
@@ -326,6 +359,8 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         entry = self._get_reconfigure_entry()
         if user_input is None:
             return self._show_confirmation("confirm_move", title=entry.title)
+        if errors := miscounted(user_input, self._most_packs(user_input)):
+            return self._show_confirmation("confirm_move", user_input, errors, title=entry.title)
         assert self._device is not None
         await self._async_abort_if_taken(self._device)
         # the entry went on meanwhile and may have learned something

@@ -293,14 +293,6 @@ async def async_short_name(hass: HomeAssistant, device: str) -> str:
     return await hass.async_add_executor_job(_short_name, device)
 
 
-async def async_title(hass: HomeAssistant, device: str) -> str:
-    """What a person would call a port: its adapter's description, else its short name."""
-    ports = await _async_ports(hass)
-    same = await hass.async_add_executor_job(_same_ports, device, [port.device for port in ports])
-    found = (port.description for port, is_same in zip(ports, same, strict=True) if is_same)
-    return next((text for text in found if text), None) or await async_short_name(hass, device)
-
-
 async def _async_ports(hass: HomeAssistant) -> Sequence[usb.SerialDevice | usb.USBDevice]:
     try:
         return await usb.async_scan_serial_ports(hass)

@@ -233,10 +233,11 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
             translation_key="pack",
-            translation_placeholders={"number": self.number},
+            translation_placeholders={"bank": self.config_entry.title, "number": self.number},
             via_device_id=self.bank.device_id,
             serial_number=self.record.identifier,
-            **_described(self.record, self.settings),
+            # where only the master tells a model, the others' would else be listed by their firmware
+            **_described(self.record, self.settings, model=self.bank.model),
         )
 
     @override
@@ -252,6 +253,19 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     link_up = False
     device_id: str
     packs: Mapping[int, LfpPackCoordinator]
+
+    @property
+    def heard(self) -> bool:
+        """Whether the link is up and, where nobody is asked on a line, whether anything is still said there."""
+        if not self.settings.observe:
+            return self.link_up
+        return self.link_up and (self.online or self.packs_online > 0)
+
+    @property
+    def model(self) -> str | None:
+        """As it says itself, else as all its packs say that do."""
+        own = _described(self.record, self.settings)["model"]
+        return own or _shared(_described(pack.record, self.settings)["model"] for pack in self.packs.values())
 
     @property
     def packs_online(self) -> int:
@@ -283,9 +297,9 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         own = _described(self.record, self.settings)
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
-            translation_key="bank",
+            name=self.config_entry.title,
             manufacturer=own["manufacturer"] or _shared(pack["manufacturer"] for pack in packs),
-            model=own["model"] or _shared(pack["model"] for pack in packs),
+            model=self.model,
             sw_version=self.record.firmware,
             hw_version=self.record.hardware,
             serial_number=self.record.identifier,
@@ -304,11 +318,14 @@ class _Described(TypedDict):
     hw_version: str | None
 
 
-def _described(record: Record, settings: Settings) -> _Described:
-    """What a pack says of itself goes before what was chosen from the catalog, except for the name people know."""
+def _described(record: Record, settings: Settings, *, model: str | None = None) -> _Described:
+    """What a pack says of itself goes before what was chosen from the catalog, except for the name people know.
+
+    `model`: where it does not say its own.
+    """
     return {
         "manufacturer": settings.manufacturer or record.manufacturer,
-        "model": settings.model or record.model,
+        "model": settings.model or record.model or model,
         "model_id": record.model if settings.model else None,
         "sw_version": record.firmware,
         "hw_version": record.hardware,

@@ -15,7 +15,7 @@ from .bms.model import BatteryState, Identity
 from .bms.protocols import POLLED, PROTOCOLS
 from .bms.protocols.can import CAN
 from .bms.protocols.can.base import BANK
-from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_FAMILY, CONF_PACKS
+from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_FAMILY, CONF_PACK_COUNT, CONF_PACKS, MAX_PACKS
 from .identity import Record, could_be_serial, records_of
 
 # Shown where the battery said nothing; the same in every language.
@@ -24,6 +24,9 @@ ABSENT = "–"
 # With fewer intact answers, or a larger share of damaged frames, what was heard is called doubtful.
 _FEW_ANSWERS = 3
 _MUCH_DAMAGE = 0.1
+
+# Some serial numbers begin with the maker's name.
+_LONGEST_NAME_IN_SERIAL = 8
 
 _SERIAL_MEDIA = frozenset({Medium.RS485, Medium.RS232})
 _CAN_MEDIA = frozenset({Medium.CAN})
@@ -57,10 +60,28 @@ def is_doubtful(report: ScanReport) -> bool:
     return few or report.damaged > _MUCH_DAMAGE * report.answers
 
 
+def name_of(report: ScanReport) -> str | None:
+    """What the battery calls itself: its maker, and the first model that anything of it gives; never a serial number."""
+    identities = [report.bank_identity or Identity(), *(pack.identity for pack in report.packs)]
+    makers = (report.bank.manufacturer if report.bank else None, *(identity.manufacturer for identity in identities))
+    models = (identity.model for identity in identities)
+    said = {identity.serial.lower() for identity in identities if identity.serial}
+    parts = (_printable(next(filter(None, one), None)) for one in (makers, models))
+    return " ".join(dict.fromkeys(part for part in parts if part and not _tells(part.lower(), said))) or None
+
+
+def _tells(text: str, serials: Collection[str]) -> bool:
+    """Whether a name holds a serial number, or is a part of one."""
+    return any(serial in text or (len(text) > _LONGEST_NAME_IN_SERIAL and text in serial) for serial in serials)
+
+
+def _printable(text: str | None) -> str:
+    return "".join(character for character in text or "" if character.isprintable()).strip()
+
+
 def plain(text: str | None) -> str:
     """A text that a device sent, harmless in Markdown; what cannot be printed is dropped."""
-    printable = "".join(character for character in text or "" if character.isprintable()).strip()
-    return re.sub(r"([^\w\s.,:/-]|_)", r"\\\1", printable) or ABSENT
+    return re.sub(r"([^\w\s.,:/-]|_)", r"\\\1", _printable(text)) or ABSENT
 
 
 def _figure(value: float | None, unit: str) -> str:
@@ -185,6 +206,20 @@ def family_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> Family | N
         return named
     model = reported_model(data)
     return next((family for family in FAMILIES if model in family.models), None)
+
+
+def most_packs(data: Mapping[str, Any], options: Mapping[str, Any]) -> int:
+    """How many packs may be in parallel, by the manual as far as it is known whose."""
+    family = family_of(data, options)
+    return (family.max_parallel if family is not None else None) or MAX_PACKS
+
+
+def miscounted(sent: Mapping[str, Any], most: int) -> dict[str, str]:
+    """What is wrong with the number of packs that was sent, if anything; for the field of a form."""
+    count = sent.get(CONF_PACK_COUNT)
+    if count is None or (count == int(count) and count <= most):
+        return {}
+    return {CONF_PACK_COUNT: "not_whole" if count != int(count) else "too_many_packs"}
 
 
 def counts_packs(protocol: str) -> bool:

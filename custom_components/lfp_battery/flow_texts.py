@@ -82,11 +82,18 @@ class Failure:
     capture: str | None = None  # what was heard
 
 
-def failure(report: ScanReport, words: Words, *, family: Family | None, listened: bool) -> Failure:
-    """In words, how a scan ended that found nothing to be set up; `listened`: it was not to ask."""
+def failure(
+    report: ScanReport, words: Words, *, family: Family | None, listened: bool, speed: int | None = None
+) -> Failure:
+    """In words, how a scan ended that found nothing to be set up.
+
+    `listened`: it was not to ask. `speed`: the only one that was tried, in baud; at a wrong one every wiring looks bad.
+    """
     error = _OUTCOMES[report.outcome]
     advice = ""
-    if report.outcome is Outcome.NOTHING and listened:
+    if speed is not None and report.outcome in {Outcome.NOTHING, Outcome.NOISE}:
+        error = "nothing_at_speed"
+    elif report.outcome is Outcome.NOTHING and listened:
         error = "nothing_overheard"
     elif report.outcome in {Outcome.NOTHING, Outcome.ECHO}:
         advice = _settings(words, family)
@@ -100,7 +107,7 @@ def failure(report: ScanReport, words: Words, *, family: Family | None, listened
         placeholders={
             "dialect": words.protocol(report.dialect),
             "protocol": words.protocol(report.protocol or report.dialect),
-            "baudrate": str(report.baudrate or ABSENT),
+            "baudrate": str(speed or report.baudrate or ABSENT),
         },
         advice=advice,
         capture=report.capture,

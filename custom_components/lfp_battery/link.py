@@ -37,6 +37,14 @@ _LOOK_FOR_STALE = 5.0
 # A pack that is seen for the first time is given so many readings to say who it is.
 _READINGS_FOR_IDENTITY = 3
 
+# What the log says of a unit: whether it is present, whether nobody asks it.
+_PRESENCE: Mapping[tuple[bool, bool], str] = {
+    (True, False): "answers again",
+    (True, True): "is heard again",
+    (False, False): "stopped answering",
+    (False, True): "is no longer heard",
+}
+
 type LfpConfigEntry = ConfigEntry[LfpLink]
 type UnitBuilder = Callable[[LfpUnit], None]
 
@@ -85,9 +93,14 @@ class LfpLink:
         return [self.bank, *(self.packs[address] for address in sorted(self.packs))]
 
     @property
+    def _listens(self) -> bool:
+        """Whether nobody is asked."""
+        return self._settings.observe or on_can(self._entry.data)
+
+    @property
     def _asks(self) -> bool:
         """Whether the client may go on by itself; to listen costs the line nothing, so nobody can have it disabled."""
-        return self._settings.observe or on_can(self._entry.data) or not self._entry.pref_disable_polling
+        return self._listens or not self._entry.pref_disable_polling
 
     # --- set-up ------------------------------------------------------------------------------------------------------
 
@@ -261,7 +274,8 @@ class LfpLink:
             if error is None:
                 LOGGER.log(level, "%s: the link is back", self._entry.title)
             else:
-                LOGGER.log(level, "%s: the link is lost (%s)", self._entry.title, error.problem)
+                why = "" if error.problem is LinkProblem.LOST else f" ({error.problem})"
+                LOGGER.log(level, "%s: the link is lost%s", self._entry.title, why)
         self._error = error
         self._known_fault = self._known_fault and error is not None
         self.bank.link_up = error is None
@@ -302,15 +316,18 @@ class LfpLink:
         if not self._started:
             return
         device = self._device(unit)
-        name = device and (device.name_by_user or device.name)
-        presence = "answers again" if online else "stopped answering"
-        LOGGER.info("%s: %s %s", self._entry.title, name or unit.name, presence)
+        own = "the bank" if isinstance(unit, LfpBankCoordinator) else f"battery pack {unit.number}"
+        name = (device.name_by_user if device is not None else None) or own
+        LOGGER.info("%s: %s %s", self._entry.title, name, _PRESENCE[online, self._listens])
 
     def _grown(self, unit: LfpUnit) -> None:
         self._unsaved = True
         self._register(unit)
         if unit is not self.bank:
             self._register(self.bank)  # shows what all packs share
+        for pack in self.packs.values():
+            if pack is not unit and pack.record.model is None:
+                self._register(pack)  # shows the model of its bank
         for builder in self._builders:
             builder(unit)
         if not self._asks:

@@ -34,7 +34,7 @@ from .const import (
     MIN_INTERVAL,
     NO_MODEL,
 )
-from .findings import chosen_model, counts_packs, models_for, on_can
+from .findings import chosen_model, counts_packs, miscounted, models_for, most_packs, on_can
 from .settings import observes
 
 
@@ -66,9 +66,9 @@ def model_selector(models: Mapping[str, str]) -> SelectSelector:
     )
 
 
-def pack_count_selector() -> NumberSelector:
-    """A number of packs."""
-    return NumberSelector(NumberSelectorConfig(min=1, max=MAX_PACKS, step=1, mode=NumberSelectorMode.BOX))
+def pack_count_selector(most: int) -> NumberSelector:
+    """A number of packs, from 1 to `most`."""
+    return NumberSelector(NumberSelectorConfig(min=1, max=most, step=1, mode=NumberSelectorMode.BOX))
 
 
 def _whole(user_input: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +87,9 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
         if on_can(entry.data):
             return await self.async_step_bus()
         if user_input is not None:
+            most = most_packs(entry.data, {**entry.options, **user_input})
+            if errors := miscounted(user_input, most):
+                return self._show_init(errors, user_input, most)
             whole = _whole(user_input)
             wished = whole.pop(CONF_OBSERVE)
             if wished == self._observed:  # nobody touched it: what decided so far goes on deciding
@@ -97,8 +100,11 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
                 self._ask_again(whole)
             return self.async_create_entry(data=whole)
         self._observed = observes(entry.data, entry.options)
+        return self._show_init({}, entry.options, most_packs(entry.data, entry.options))
+
+    def _show_init(self, errors: dict[str, str], shown: Mapping[str, Any], most: int) -> ConfigFlowResult:
         fields = {**self._model_field(), **self._pack_count_field(), **_interval(MIN_INTERVAL)}
-        return self._show("init", {**fields, **_OPTIONS, **self._observe_field()})
+        return self._show("init", {**fields, **_OPTIONS, **self._observe_field()}, shown, errors, most=most)
 
     async def async_step_bus(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Show and take all options of a battery on a CAN bus."""
@@ -110,14 +116,24 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
         fields = {**self._model_field(), **_interval(MIN_BUS_INTERVAL), **_OPTIONS}
         if shown:
             fields[vol.Required(CONF_ACKNOWLEDGE, default=False)] = BooleanSelector()
-        return self._show("bus", fields)
+        return self._show("bus", fields, entry.options)
 
-    def _show(self, step_id: str, fields: Mapping[Any, Any]) -> ConfigFlowResult:
-        shown = {key: value for key, value in self.config_entry.options.items() if key != CONF_OBSERVE}
+    def _show(
+        self,
+        step_id: str,
+        fields: Mapping[Any, Any],
+        values: Mapping[str, Any],
+        errors: dict[str, str] | None = None,
+        *,
+        most: int = MAX_PACKS,
+    ) -> ConfigFlowResult:
+        """Show a form with these values; as long as nothing was sent, whether it only listens has its own default."""
+        suggested = {key: value for key, value in values.items() if key != CONF_OBSERVE or errors}
         return self.async_show_form(
             step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), shown),
-            description_placeholders={"low_battery": str(DEFAULT_LOW_BATTERY)},
+            data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), suggested),
+            errors=errors,
+            description_placeholders={"low_battery": str(DEFAULT_LOW_BATTERY), "most": str(most)},
         )
 
     def _ask_again(self, options: Mapping[str, Any]) -> None:
@@ -138,7 +154,8 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
         """Asked only where an answer cannot be read without."""
         if not counts_packs(self.config_entry.data[CONF_PROTOCOL]):
             return {}
-        return {vol.Optional(CONF_PACK_COUNT): pack_count_selector()}
+        # the model may be changed in the same form: how many it allows shows when the form is sent
+        return {vol.Optional(CONF_PACK_COUNT): pack_count_selector(MAX_PACKS)}
 
     def _model_field(self) -> dict[Any, Any]:
         """The model of the catalog; it is always stored, because it takes the place of what was chosen at set-up."""

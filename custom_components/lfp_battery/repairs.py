@@ -5,8 +5,9 @@ from typing import Any
 
 from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import issue_registry as ir
 
-from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL
+from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN
 
 
 class OtherMasterFlow(RepairsFlow):
@@ -44,6 +45,9 @@ class OtherMasterFlow(RepairsFlow):
             kept = {key: value for key, value in entry.data.items() if key not in {CONF_OBSERVE, CONF_OTHER_PROTOCOL}}
             self.hass.config_entries.async_update_entry(entry, data=kept)
             self.hass.config_entries.async_schedule_reload(self._entry_id)
+            ir.async_delete_issue(self.hass, DOMAIN, self.issue_id)
+            # nothing is solved yet, and only this way of ending lets it be said
+            return self.async_abort(reason="asks_again", description_placeholders={"title": entry.title})
         return self.async_create_entry(data={})
 
 

@@ -91,7 +91,7 @@ class ScanFlow(ConfigFlow):
 
     async def _async_withdraw_offers(self, device: str) -> None:
         """End the dialogs that offer an adapter of ours by themselves: it is about to be set up."""
-        offers = {**self.hass.data.get(_OFFERED, {})}
+        offers = self.hass.data.setdefault(_OFFERED, {}).copy()
         offers.pop(self.flow_id, None)
         key = await connect.async_port_key(self.hass, device)
         for flow_id, offered in offers.items():
@@ -259,9 +259,7 @@ class ScanFlow(ConfigFlow):
 
     async def _async_look(self, device: str) -> ScanReport:
         """Find out what is there; raises LinkError."""
-        asked = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
-        speed = None if asked == SPEED_AUTO else int(asked)
-        known = self._known(device)
+        speed, known = self._speed, self._known(device)
         return await connect.async_scan(
             self.hass,
             device,
@@ -272,6 +270,12 @@ class ScanFlow(ConfigFlow):
             family=self._family.key if self._family else None,
             listen_only=self._asked.get(CONF_SHARED, False),
         )
+
+    @property
+    def _speed(self) -> int | None:
+        """The only one to be tried, in baud."""
+        asked = self._asked.get(CONF_BAUDRATE, SPEED_AUTO)
+        return None if asked == SPEED_AUTO else int(asked)
 
     @property
     def _family(self) -> Family | None:
@@ -308,7 +312,7 @@ class ScanFlow(ConfigFlow):
         if report.protocol and report.baudrate and (report.outcome is Outcome.FOUND or observable):
             return None
         listened = self._asked.get(CONF_SHARED, False)
-        return failure(report, self._words, family=self._family, listened=listened)
+        return failure(report, self._words, family=self._family, listened=listened, speed=self._speed)
 
     async def _async_judge_error(self, problem: LinkProblem, device: str) -> None:
         if problem is LinkProblem.BUSY and (holder := await self._async_holder(device)) is not None:
@@ -366,7 +370,7 @@ class ScanFlow(ConfigFlow):
     def async_remove(self) -> None:
         """The dialog was closed, or the flow has ended: leave the port free and the entry as it was."""
         self._removed = True
-        self.hass.data.get(_OFFERED, {}).pop(self.flow_id, None)
+        self.hass.data.setdefault(_OFFERED, {}).pop(self.flow_id, None)
         capture_view.async_withdraw(self.hass, self.flow_id)
         self._failure = self._report = None  # what was heard is nobody's any more
         if self._scan_task is None:
