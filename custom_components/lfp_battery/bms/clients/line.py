@@ -1,7 +1,6 @@
 """A line that is to stay open: opened for as long as it takes, its loss and its return told once."""
 
 from collections.abc import Callable
-from itertools import count
 from typing import Protocol
 
 from ..clock import Clock
@@ -11,6 +10,9 @@ from .base import ClientListener
 # Waits between attempts to open a lost line, in seconds; never longer than a cycle, so that a line that is back is
 # used within one.
 _REOPEN = (0.5, 1.0, 2.0, 5.0, 10.0)
+# A line that stays up for so many seconds is well again; one that opens and is lost at once is waited for ever longer,
+# like one that does not open.
+_STEADY = 10.0
 
 
 class Openable(Protocol):
@@ -26,7 +28,18 @@ class Openable(Protocol):
 class Line:
     """Keeps one transport open for a client."""
 
-    __slots__ = ("_clock", "_forget", "_listener", "_longest", "_told_up", "_transport", "down", "opened")
+    __slots__ = (
+        "_attempts",
+        "_clock",
+        "_forget",
+        "_listener",
+        "_longest",
+        "_told_up",
+        "_transport",
+        "_up_since",
+        "down",
+        "opened",
+    )
 
     def __init__(
         self,
@@ -44,6 +57,8 @@ class Line:
         self._forget = forget
         self._longest = longest
         self._told_up: bool | None = None  # what the listener knows of the link
+        self._attempts = 0  # to open it since it was last up for a while
+        self._up_since: float | None = None  # monotonic
         self.down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
         self.opened = 0  # times
 
@@ -54,14 +69,16 @@ class Line:
 
     async def open(self) -> None:
         """Open the line, trying for as long as it takes."""
-        for attempt in count():
+        while True:
+            await self._wait()
+            self._attempts += 1
             try:
                 await self._transport.open()
             except LinkError as err:
                 self._lost(err)
-                await self._clock.sleep(min(_REOPEN[min(attempt, len(_REOPEN) - 1)], self._longest))
             else:
                 break
+        self._up_since = self._clock.monotonic()
         self.opened += 1
         self.down = None
         if not self._told_up:
@@ -81,11 +98,20 @@ class Line:
 
     async def shut(self) -> None:
         """Give the line back; whoever opens it again is told anew."""
-        self._told_up = None
+        self._told_up = self._up_since = None
+        self._attempts = 0
         self.down = LinkError(LinkProblem.LOST, "closed")
         await self._transport.close()
 
+    async def _wait(self) -> None:
+        """Between two attempts; before the first there is nothing to wait for."""
+        if self._attempts:
+            await self._clock.sleep(min(_REOPEN[min(self._attempts, len(_REOPEN)) - 1], self._longest))
+
     def _lost(self, err: LinkError) -> None:
+        if self._up_since is not None and self._clock.monotonic() - self._up_since >= _STEADY:
+            self._attempts = 0
+        self._up_since = None
         self.down = err
         self._forget(err)
         if self._told_up is not False:
