@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from homeassistant.components import usb
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_DEVICE
+from homeassistant.const import CONF_DEVICE, CONF_PORT
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
@@ -66,6 +66,28 @@ async def test_an_adapter_that_was_plugged_in_elsewhere_is_followed(hass: HomeAs
     assert await line.drive(hass.config_entries.async_setup(entry.entry_id))
     assert entry.data[CONF_DEVICE] == proxy
     assert line.opened[-1] == (proxy, 9600)
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=20))  # the pause after a scan of the ports
+
+
+async def test_the_port_of_a_can_adapter_is_followed_under_both_of_its_names(
+    hass: HomeAssistant, line: FlowLine
+) -> None:
+    """The bus that is opened, and the port that Home Assistant is shown, are one and the same."""
+    by_id = "/dev/serial/by-id/usb-FTDI_FT232R_A10K1234-if00-port0"
+    proxy = "esphome-hass://proxy?port_udev_id=usb-FTDI_FT232R_A10K1234-if00-port0"
+    line.plug_bus(f"slcan:{by_id}")
+    line.plug_bus(f"slcan:{proxy}")
+    entry = await line.add_bus(f"slcan:{by_id}")
+    assert entry.data[CONF_PORT] == by_id
+    await line.drive(hass.config_entries.async_unload(entry.entry_id))
+
+    usb.async_register_serial_port_scanner(hass, lambda hass: [_port(proxy, serial="A10K1234")])
+    usb.async_notify_serial_ports_changed(hass)
+    async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=10))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert await line.drive(hass.config_entries.async_setup(entry.entry_id))
+    assert entry.data[CONF_DEVICE] == f"slcan:{proxy}"
+    assert entry.data[CONF_PORT] == proxy
     async_fire_time_changed(hass, dt_util.utcnow() + timedelta(seconds=20))  # the pause after a scan of the ports
 
 
