@@ -24,8 +24,9 @@ from tests.simulator.modbus import question, sealed
 from .captured import CAPTURES
 from .mutation import Fault, Sample, run, table
 
-GROWATT = POLLED["growatt-rs485"]
-assert isinstance(GROWATT, Growatt)
+_REGISTERED = POLLED["growatt-rs485"]
+assert isinstance(_REGISTERED, Growatt)
+GROWATT = _REGISTERED
 CAPTURED: dict[str, dict[str, Any]] = {
     row["id"]: row for row in json.loads((CAPTURES / "growatt.json").read_text(encoding="utf-8"))["captures"]
 }

@@ -1,9 +1,10 @@
 """Simulated batteries on Modbus: two readings of the note, written apart, and what a client makes of them."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import product
 import struct
+from typing import override
 
 import pytest
 
@@ -172,11 +173,12 @@ class _Answers(GrowattMap):
         super().__init__()
         self.most, self.refuse = most, refuse
 
+    @override
     def refusal(self, start: int, count: int) -> int | None:
         return 3 if self.refuse and count > self.most else None
 
-    def encode(self, unit: int, words: object) -> bytes:
-        assert isinstance(words, list)
+    @override
+    def encode(self, unit: int, words: Sequence[int]) -> bytes:
         return super().encode(unit, words if self.refuse else words[: self.most])
 
 
