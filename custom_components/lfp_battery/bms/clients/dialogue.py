@@ -1,19 +1,17 @@
 """One question, one answer, over any line: pauses, echoes, strays and noise, for pollers and for discovery."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ..clock import Clock
 from ..errors import FrameError, Refusal, RefusedError
 from ..protocols.base import Decoded, Integrity, PolledProtocol, Splitter, Wake
 from ..transports import ByteTransport
-from .overhearing import LATE, OtherMasters, OwnQuestions
+from .late_answers import SECOND, LateAnswers, reads
+from .overhearing import OtherMasters, OwnQuestions
 
 _BITS_PER_BYTE = 10  # 8 data bits, one start and one stop bit, on every protocol here
-# A second answer to one question comes within this time after the first, in seconds.
-_SECOND = 2.0
 # The least time that is waited for something, in seconds.
 _TICK = 0.001
 # So much noise beside an answer was somebody's answer too, in bytes.
@@ -77,16 +75,6 @@ class Traffic(NamedTuple):
     paused: float  # seconds waited before requests because the protocol asks for it
 
 
-@dataclass(slots=True)
-class _Asked:
-    """One of the last questions, and what it was answered with."""
-
-    when: float  # monotonic; of the answer once there is one
-    protocol: PolledProtocol
-    question: bytes
-    answer: bytes | None  # None: it may still come; empty: it came damaged, or never comes
-
-
 class Dialogue:
     """Asks on one open line, one request in flight, never sooner after an answer than the protocol wants."""
 
@@ -111,11 +99,7 @@ class Dialogue:
         self._not_before = 0.0
         self._requests = self._sent = self._received = 0
         self._paused = 0.0
-        self._asked: deque[_Asked] = deque(maxlen=64)
-        self._ever: set[bytes] = set()  # questions that were answered on this line, if late
-        self._either: bytes | None = None  # to which the last answer was that may have been another's
-        self._missed: dict[bytes, float] = {}  # ... that were not, and when for the first time, monotonic
-        self._in_time: dict[int | None, float] = {}  # when somebody last answered in time, by address, monotonic
+        self._late = LateAnswers(clock)
         self._trail: Splitter | None = None  # of the last exchange: what follows an answer goes on in it
         self._trail_until = 0.0
         self._roused: str | None = None  # the protocol in which the battery is awake
@@ -130,9 +114,7 @@ class Dialogue:
         """The line is another one, or the same after it was opened anew: nothing before counts."""
         self._roused, self._woken = None, False
         self._trail = None
-        self._ever.clear()
-        self._missed.clear()
-        self._in_time.clear()
+        self._late.opened()
         self._own.opened()
 
     def wire_seconds(self, count: int) -> float:
@@ -159,15 +141,15 @@ class Dialogue:
             late = await self._settle(protocol)
             if late.foreign:
                 return late
-            if late.strays and self._either is not None:
-                self._ever.add(self._either)  # two answers came: one of them was its own
+            if late.strays:
+                self._late.both_came()
             exchange = await self._ask(protocol, request, wary=wary, wait=wait)
         return exchange
 
     @property
     def owed(self) -> bool:
         """Whether an answer to an earlier question may still come."""
-        return any(True for _ in self._debts())
+        return self._late.owed_until is not None
 
     def overhear(self, protocol: PolledProtocol, data: bytes) -> Exchange:
         """Sort bytes that came while nothing was asked."""
@@ -182,22 +164,9 @@ class Dialogue:
         if exchange.sent:
             if exchange.frame is None:
                 self._roused = None
-            # what came damaged has come; where more than one answer is awaited, nobody knows which it was
-            came = exchange.damaged > exchange.unfit and not exchange.unclear and not self.owed
-            ignored = self._note(protocol, request, exchange)
-            answer = b"" if exchange.frame is None and (came or ignored) else exchange.frame
-            self._asked.append(_Asked(self._clock.monotonic(), protocol, request, answer))
+            damaged = exchange.damaged > exchange.unfit and not exchange.unclear
+            self._late.asked(protocol, request, exchange.frame, damaged=damaged)
         return exchange
-
-    def _note(self, protocol: PolledProtocol, request: bytes, exchange: Exchange) -> bool:
-        """Remember what came of it; whether nothing is owed: missed before, and others were answered in time since."""
-        now, address = self._clock.monotonic(), protocol.address_of(request)
-        if exchange.frame is not None:
-            self._ever.add(request)
-            self._in_time[address] = now
-            return False
-        first = self._missed.setdefault(request, now)
-        return request not in self._ever and self._in_time.get(address, first) > first
 
     async def _exchange(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
         clock, timing, transport = self._clock, protocol.timing, self._transport
@@ -236,7 +205,7 @@ class Dialogue:
             self._not_before = clock.monotonic() + timing.pause
         if self._masters is not None and heard and (frame is None or splitter.noise):
             tally.foreign |= self._masters.hear(bytes(heard), clock.monotonic())
-        self._trail, self._trail_until = splitter, clock.monotonic() + _SECOND
+        self._trail, self._trail_until = splitter, clock.monotonic() + SECOND
         echo = _rest_of_echo(request, heard)
         noise = max(splitter.noise - echo, 0)
         exchange = tally.result(noise, frame, cut_off=frame is None and splitter.pending is not None)
@@ -267,7 +236,7 @@ class Dialogue:
     def _trailing(self, protocol: PolledProtocol) -> Splitter:
         """What bytes are fed to that come before the next question."""
         if self._trail is None or self._clock.monotonic() > self._trail_until:
-            self._trail, self._trail_until = protocol.splitter(), self._clock.monotonic() + _SECOND
+            self._trail, self._trail_until = protocol.splitter(), self._clock.monotonic() + SECOND
         return self._trail
 
     def _overhear(self, tally: _Tally, trail: Splitter, data: bytes) -> None:
@@ -280,59 +249,14 @@ class Dialogue:
     async def _settle(self, protocol: PolledProtocol) -> Exchange:
         """Listen until every answer that is owed has come, or is too late to be taken for another."""
         clock, tally = self._clock, self._tally(protocol)
-        while not tally.foreign and (debts := list(self._debts())):
-            left = max(debt.when for debt in debts) + LATE - clock.monotonic()
-            if data := await self._transport.receive(max(left, _TICK)):
+        while not tally.foreign and (until := self._late.owed_until) is not None:
+            if data := await self._transport.receive(max(until - clock.monotonic(), _TICK)):
                 self._received += len(data)
                 self._overhear(tally, self._trailing(protocol), data)
         return replace(tally.result(0), sent=False)
 
     def _tally(self, protocol: PolledProtocol) -> _Tally:
-        return _Tally(protocol, self._own, self._second, self._late, self._clock.monotonic)
-
-    def _debts(self) -> Iterator[_Asked]:
-        """Questions whose answer may still come."""
-        now = self._clock.monotonic()
-        return (asked for asked in self._asked if asked.answer is None and now - asked.when <= LATE)
-
-    def _late(self, request: bytes | None, frame: bytes, *, refusal: bool) -> bool:
-        """Whether this answers an earlier question that still waits; if so, that one has its answer.
-
-        With `request`: whether it may do so, and answers that one as well.
-        """
-        for debt in self._debts():
-            if debt.question == request or not debt.protocol.is_answer(debt.question, frame):
-                continue
-            # what a CRC proves and has the right length is believed; elsewhere the form also tells what was asked
-            whole = request is None or refusal or debt.protocol.integrity is Integrity.CRC
-            if whole or _reads(debt.protocol, debt.question, frame):
-                if request is not None:
-                    self._either = debt.question
-                elif _reads(debt.protocol, debt.question, frame):  # a refusal may be another question's
-                    self._ever.add(debt.question)
-                debt.answer, debt.when = frame, self._clock.monotonic() - _SECOND  # no yardstick for another one
-                return True
-        return False
-
-    def _second(self, frame: bytes) -> bytes | None:
-        """The question that this intact frame answers a second time and otherwise; None: it is a late answer, or none."""
-        now = self._clock.monotonic()
-        fitting = [
-            asked
-            for asked in reversed(self._asked)
-            if now - asked.when <= LATE and asked.protocol.is_answer(asked.question, frame)
-        ]
-        for asked in fitting:
-            if not asked.answer:
-                if _reads(asked.protocol, asked.question, frame):
-                    self._ever.add(asked.question)
-                asked.answer, asked.when = frame, now - _SECOND  # late; and no yardstick for another one
-                return None
-        for asked in fitting:
-            if now - asked.when > _SECOND or asked.answer == frame:
-                return None
-            return asked.question if _reads(asked.protocol, asked.question, frame) else None
-        return None
+        return _Tally(protocol, self._own, self._late, self._clock)
 
     # --- calling -----------------------------------------------------------------------------------------------------
 
@@ -373,36 +297,20 @@ def _rest_of_echo(request: bytes, heard: bytes | bytearray) -> int:
     return next((size for size in range(most, _LEAST_ECHO - 1, -1) if heard.startswith(request[-size:])), 0)
 
 
-def _reads(protocol: PolledProtocol, question: bytes, frame: bytes) -> bool:
-    try:
-        protocol.decode(question, frame)
-    except FrameError, RefusedError:
-        return False
-    return True
-
-
-class _Late(Protocol):
-    """See `Dialogue._late`."""
-
-    def __call__(self, request: bytes | None, frame: bytes, *, refusal: bool) -> bool:
-        """Whether it is."""
-
-
 class _Tally:
     """Sorts the frames of one exchange."""
 
     __slots__ = (
+        "_clock",
         "_damaged",
         "_decoded",
         "_dialect",
         "_echoed",
         "_late",
         "_maybe_twice",
-        "_now",
         "_own",
         "_protocol",
         "_refused",
-        "_second",
         "_strays",
         "_twice",
         "_unfit",
@@ -411,19 +319,11 @@ class _Tally:
         "unclear",
     )
 
-    def __init__(
-        self,
-        protocol: PolledProtocol,
-        own: OwnQuestions,
-        second: Callable[[bytes], bytes | None],
-        late: _Late,
-        now: Callable[[], float],
-    ) -> None:
+    def __init__(self, protocol: PolledProtocol, own: OwnQuestions, late: LateAnswers, clock: Clock) -> None:
         self._protocol = protocol
         self._own = own
-        self._second = second
         self._late = late
-        self._now = now
+        self._clock = clock
         self._decoded: Decoded | None = None
         self._refused: RefusedError | None = None
         self._dialect: str | None = None
@@ -440,7 +340,7 @@ class _Tally:
     def second(self, frame: bytes, request: bytes, answer: bytes) -> None:
         """Sort a frame that came on the heels of the answer."""
         if frame not in (answer, request) and self._protocol.is_answer(request, frame):
-            if _reads(self._protocol, request, frame):
+            if reads(self._protocol, request, frame):
                 self._twice.append(request)
             return
         self._stray(frame, self._twice)
@@ -459,7 +359,7 @@ class _Tally:
         try:
             self._decoded = self._protocol.decode(request, frame)
         except RefusedError as err:
-            if self._late(request, frame, refusal=True):
+            if self._late.takes(request, frame, refusal=True):
                 self._strays += 1  # it names no question, and an earlier one waits
                 return False
             self._refused = err
@@ -470,7 +370,7 @@ class _Tally:
             self._suspect(frame, self._maybe_twice)
             return False
         else:
-            if self._late(request, frame, refusal=False):
+            if self._late.takes(request, frame, refusal=False):
                 self._decoded, self.unclear = None, True
                 return False
         return True
@@ -495,8 +395,8 @@ class _Tally:
     def _stray(self, frame: bytes, twice: list[bytes]) -> None:
         protocol = self._protocol
         question = protocol.is_request(frame)
-        if question and self._own.explain(frame, self._now()):
-            self._strays += self._late(None, frame, refusal=False)
+        if question and self._own.explain(frame, self._clock.monotonic()):
+            self._strays += self._late.takes(None, frame, refusal=False)
             return
         self.foreign |= question and protocol.integrity is not Integrity.NONE
         try:
@@ -512,7 +412,7 @@ class _Tally:
                 self._suspect(frame, twice)
 
     def _suspect(self, frame: bytes, twice: list[bytes]) -> None:
-        if (question := self._second(frame)) is not None:
+        if (question := self._late.second(frame)) is not None:
             twice.append(question)
 
     def _damage(self, err: FrameError) -> None:
