@@ -94,7 +94,7 @@ async def test_a_bank_has_an_entity_for_whatever_its_family_tells(home: CanHome,
 
 async def test_extremes_say_where_they_are(home: CanHome) -> None:
     """Cell and pack, as attributes of the value."""
-    home.plug_bus("pytes")
+    home.plug_bus("growatt", inverter="growatt")
     await home.start()
     await home.wait(CYCLE)
     shown = home.state(None, "cell_voltage_max")
@@ -261,6 +261,38 @@ async def test_an_interface_that_goes_down_is_a_repair_until_it_is_up(hass: Home
     home.link.link_changed(None)
     assert _issues(hass) == {}
     home.link.link_changed(LinkError(LinkProblem.LOST))
+    assert _issues(hass) == {}
+
+
+@pytest.mark.parametrize(
+    ("device", "options", "told"),
+    [
+        ("slcan:/dev/ttyCAN", {CONF_ACKNOWLEDGE: True}, True),
+        ("gs_usb:0", {CONF_ACKNOWLEDGE: True}, True),
+        ("slcan:/dev/ttyCAN", {}, False),
+    ],
+)
+async def test_an_adapter_that_takes_part_and_meets_only_errors_is_told_of(
+    hass: HomeAssistant, home: CanHome, device: str, options: dict[str, Any], told: bool
+) -> None:
+    """At a wrong bit rate it disturbs everybody; one that keeps silent cannot, and a battery may just be off."""
+    home.plug_bus(device=device, options=options)
+    await home.start()
+    await home.wait(20)
+    home.can.true_bitrate = 250_000
+    await home.wait(60)
+    assert [issue.translation_key for issue in _issues(hass).values()] == ["bus_errors"] * told
+    home.can.true_bitrate = 500_000
+    await home.wait(150)
+    assert _issues(hass) == {}
+
+
+async def test_a_silent_bus_is_no_bus_of_errors(hass: HomeAssistant, home: CanHome) -> None:
+    """Nothing at all: the battery is off, and nobody is disturbed."""
+    home.plug_bus(device="socketcan:can0")
+    await home.start()
+    home.can.quiet = True
+    await home.wait(100)
     assert _issues(hass) == {}
 
 

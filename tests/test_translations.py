@@ -82,6 +82,7 @@ def test_every_issue_says_what_it_fills_in() -> None:
     filled_in["garbled"] = {"title", "address"}
     filled_in |= {"unacknowledged_option": {"title"}, "unacknowledged_wiring": {"title"}}
     filled_in["unacknowledged_outside"] = {"title", "command_alone", "command_down"}
+    filled_in["bus_errors"] = {"title", "command", "command_down"}
     filled_in["interface_down"] = {"title", "command", "command_alone", "command_down"}
     assert {*filled_in, "duplicate_address"} <= set(issues)
     for key, issue in issues.items():

@@ -5,12 +5,16 @@ Pure but for the look-up of translations: knows the address and the report, neit
 
 from collections.abc import Mapping
 import shlex
+from typing import Any
+
+from homeassistant.const import CONF_DEVICE
 
 from .bms.discovery import Outcome, ScanReport
 from .bms.errors import LinkError, LinkProblem
 from .bms.protocols.can import CAN
 from .bms.protocols.can.detection import Hint
 from .bms.transports.can_address import CanAddress, Interface, Silence, parse_can_address
+from .const import CONF_ACKNOWLEDGE
 from .findings import ABSENT, name_of, plain
 from .flow_texts import PROBLEMS, Failure, Words
 
@@ -126,6 +130,12 @@ def acknowledge_advice(address: CanAddress | None, *, acknowledge: bool) -> str:
 def can_choose(address: CanAddress | None) -> bool:
     """Whether it is for us to say that the adapter acknowledges."""
     return address is not None and address.adapter.sets_bitrate and address.adapter.silence is not Silence.NEVER
+
+
+def keeps_silent(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether it is sure that the adapter of an entry does not touch the bus."""
+    address = address_of(data[CONF_DEVICE])
+    return address is not None and address.adapter.silence is Silence.ENSURED and not options.get(CONF_ACKNOWLEDGE)
 
 
 def silence(address: CanAddress, words: Words, *, acknowledge: bool) -> str:

@@ -30,6 +30,9 @@ _SILENT_READINGS = 10
 # them, clean no more than an eighth; between the two it stays as it was.
 _QUESTIONS, _GARBLED, _CLEAN = 32, 1 / 2, 1 / 8
 
+# A bus from which no frame came for so many seconds, but so many errors, most likely has another bit rate.
+_WITHOUT_A_FRAME, _BUS_ERRORS = 30.0, 10
+
 # How the packs of a family get their addresses decides what there is to do.
 _TWINS: Mapping[Addressing, str] = {
     Addressing.DIP: "duplicate_address_dip",
@@ -74,13 +77,14 @@ class LineIssues:
         self._words = Words()
         self._twins: dict[int, int] = {}  # addresses at which two packs answer: how much was heard there so far
         self._silent: dict[int, int] = {}  # of these: readings in a row in which nothing was heard
+        self._quiet: tuple[int, int, float] | None = None  # frames and errors of a bus, since no frame came (monotonic)
         self._judged: LinkCounters | None = None  # up to where the answers of a lone unit were judged
 
     async def async_start(self) -> None:
         """Show what is known, and drop what was said of addresses: what is still so is found anew."""
         self._words = await Words.async_load(self._hass)
         entry_id = self._entry.entry_id
-        prefixes = (_duplicate(entry_id, ""), _garbled(entry_id), _unacknowledged(entry_id))
+        prefixes = (_duplicate(entry_id, ""), _garbled(entry_id), _unacknowledged(entry_id), _bus_errors(entry_id))
         for domain, issue_id in list(ir.async_get(self._hass).issues):
             if domain == DOMAIN and issue_id.startswith(prefixes):
                 ir.async_delete_issue(self._hass, DOMAIN, issue_id)
@@ -153,6 +157,32 @@ class LineIssues:
             severity=ir.IssueSeverity.ERROR,
             translation_key="interface_down",
             translation_placeholders={"title": entry.title, **_commands(entry)},
+        )
+
+    # --- nothing but errors ------------------------------------------------------------------------------------------
+
+    @callback
+    def bus_heard(self, frames: int, errors: int, now: float) -> None:
+        """Have the person told when an adapter that is not silent meets errors only: it may be it that causes them.
+
+        `frames` and `errors` are counted from the start, `now` is monotonic.
+        """
+        if self._quiet is None or frames != self._quiet[0]:
+            self._quiet = frames, errors, now
+            ir.async_delete_issue(self._hass, DOMAIN, _bus_errors(self._entry.entry_id))
+            return
+        _, before, since = self._quiet
+        if now - since < _WITHOUT_A_FRAME or errors - before < _BUS_ERRORS:
+            return
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            _bus_errors(self._entry.entry_id),
+            config_entry_id=self._entry.entry_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key="bus_errors",
+            translation_placeholders={"title": self._entry.title, **_commands(self._entry)},
         )
 
     # --- damage ------------------------------------------------------------------------------------------------------
@@ -251,6 +281,10 @@ def _duplicate(entry_id: str, address: int | str) -> str:
 
 def _garbled(entry_id: str) -> str:
     return f"garbled_{entry_id}"
+
+
+def _bus_errors(entry_id: str) -> str:
+    return f"bus_errors_{entry_id}"
 
 
 def _down(entry_id: str) -> str:

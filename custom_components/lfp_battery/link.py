@@ -14,6 +14,7 @@ from homeassistant.const import CONF_PROTOCOL
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
+from . import bus_texts
 from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock, Handle
@@ -155,6 +156,11 @@ class LfpLink:
     def _renew_stale(self) -> None:
         """Show how old values are where no reading does it: nobody asks, or only now and then."""
         self._timer = self._clock.call_later(_LOOK_FOR_STALE, self._renew_stale)
+        if on_can(self._entry.data) and not bus_texts.keeps_silent(self._entry.data, self._entry.options):
+            known = self.client.diagnostics()
+            frames, errors = known.get("frames_received"), known.get("errors")
+            if isinstance(frames, int) and isinstance(errors, int):
+                self._issues.bus_heard(frames, errors, self._clock.monotonic())
         for unit in self.units:
             if unit.age is not None and unit.age > SHORTEST_INTERVAL:
                 unit.async_update_listeners()
