@@ -144,6 +144,25 @@ async def test_alarms_that_are_sent_only_when_they_change_stand(make_bus: MakeBu
     assert rig.state.alarms == frozenset()
 
 
+@pytest.mark.parametrize("name", ["deye_pcs", "growatt", "victron", "pylon"])
+@pytest.mark.parametrize("pause", [5, 40])
+async def test_a_battery_that_nobody_acknowledges_for_a_while_is_taken_for_no_other(
+    make_bus: MakeBus, name: str, pause: float
+) -> None:
+    """Its inverter goes and comes back: one frame over and over tells of no family, whichever it is."""
+    rig = await make_bus(name, 60)
+    rig.bus.quiet = True
+    await rig.clock.advance(pause)
+    rig.bus.quiet, rig.bus.alone = False, True
+    await rig.clock.advance(45)
+    assert rig.told.unacknowledged_now
+    rig.bus.alone = False
+    await rig.clock.advance(30)
+    assert not rig.told.unacknowledged_now
+    assert rig.told.families == []
+    assert rig.bank_report.online
+
+
 async def test_a_battery_that_nobody_acknowledges_is_told_of_until_somebody_does(make_bus: MakeBus) -> None:
     """One frame every half millisecond: said once; over when an inverter is connected."""
     rig = await make_bus("pylon", 20, alone=True)

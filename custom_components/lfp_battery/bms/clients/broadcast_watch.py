@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from ..can_frame import CanFrame
 from ..protocols.can import CAN
 from ..protocols.can.base import CanFamily
-from ..protocols.can.detection import Detector, Verdict
+from ..protocols.can.detection import Detector, Hint, Verdict
 from ..protocols.can.markers import BY_FAMILY
 
 # What was heard before a silence of so many seconds is of the family that was set before it (can.md section 4.2).
@@ -45,13 +45,16 @@ class FamilyWatch:
         self.verdict = Verdict()
         self.since = float("-inf")  # when the battery began to send, or began again after a pause, monotonic
         self._family = family
-        self._detector = Detector()
-        self._detector.assume(family.name)
+        self._assume()
         self._second: Detector | None = None
         self._second_since = 0.0  # monotonic
         self._paused = False  # why there is a second one
         self._own_heard = float("-inf")  # when a frame of the family was last heard, monotonic
         self._steady = float("-inf")  # since when without a gap, monotonic
+
+    def _assume(self) -> None:
+        self._detector = Detector()
+        self._detector.assume(self._family.name)
 
     @property
     def unknown(self) -> Mapping[int, bytes]:
@@ -87,7 +90,14 @@ class FamilyWatch:
 
     def look(self, now: float) -> CanFamily | None:
         """The family that it turned out to be, which is assumed from now on; None: no other one."""
+        flooded = self.verdict.hint is Hint.NO_ACKNOWLEDGE
         verdict = self.verdict = self._detector.verdict(now)
+        if verdict.hint is Hint.NO_ACKNOWLEDGE:
+            return None
+        if flooded:  # one frame over and over tells of no family, and nobody else was heard meanwhile
+            self._assume()
+            self.doubt(now, paused=True)
+            return None
         if verdict.settled and (found := CAN.get(verdict.family or "")) is not None and found is not self._family:
             self._family = found
             self._second = None
