@@ -153,6 +153,9 @@ async def test_a_port_is_found_under_any_of_its_names(hass: HomeAssistant, tmp_p
         ("rfc2217://gateway.local:2217?ign_set_control", "gateway.local:2217"),
         ("esphome-hass://proxy?port_udev_id=usb-FTDI_FT232R_A10K1234-if00-port0", "proxy"),
         ("loop://", "loop"),
+        ("slcan:/somewhere/ttyCAN", "ttyCAN"),
+        ("socketcan:can0", "can0"),
+        ("gs_usb:0", "gs_usb 0"),
     ],
 )
 async def test_the_short_name_of_a_port_holds_no_serial_number(hass: HomeAssistant, device: str, name: str) -> None:
