@@ -18,7 +18,7 @@ from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.discovery import Outcome, ScanReport
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence
-from custom_components.lfp_battery.bms.protocols.modbus_frame import read_request
+from custom_components.lfp_battery.bms.protocols.modbus.frame import read_request
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_OBSERVE, CONF_PACKS, DOMAIN
 from custom_components.lfp_battery.repairs import OtherMasterFlow
 from tests.flow_line import PORT, TEXTS, FlowLine, readable

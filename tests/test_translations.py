@@ -11,8 +11,8 @@ from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Identity, Mode, PackState, PollReport, Severity
 from custom_components.lfp_battery.bms.plausibility import Reason
 from custom_components.lfp_battery.bms.protocols import DECODERS, PROTOCOLS
-from custom_components.lfp_battery.bms.protocols.pylon import PylonV28
-from custom_components.lfp_battery.bms.protocols.pylon_dialects import EG4, SEPLOS, TDT
+from custom_components.lfp_battery.bms.protocols.pylon.dialects import EG4, SEPLOS, TDT
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import PylonV28
 from custom_components.lfp_battery.bms.protocols.strangers import JBD
 from custom_components.lfp_battery.scan_flow import ANY_FAMILY
 from custom_components.lfp_battery.sensor_descriptions import (

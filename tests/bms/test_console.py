@@ -13,8 +13,8 @@ from custom_components.lfp_battery.bms.errors import FrameError, Refusal, Refuse
 from custom_components.lfp_battery.bms.model import BatteryState, Mode, PackState
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.console_checks import checked
-from custom_components.lfp_battery.bms.protocols.console_frame import Command, encode
+from custom_components.lfp_battery.bms.protocols.console.checks import checked
+from custom_components.lfp_battery.bms.protocols.console.frame import Command, encode
 
 from .captured import CAPTURES
 

@@ -14,7 +14,7 @@ from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
 from custom_components.lfp_battery.bms.model import PackState
 from custom_components.lfp_battery.bms.plausibility import Gate
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.console import PylontechConsole, PytesConsole
+from custom_components.lfp_battery.bms.protocols.console.protocol import PylontechConsole, PytesConsole
 from tests.simulator.console_text import Profile
 
 from .mutation import Fault, Sample, mutate, received

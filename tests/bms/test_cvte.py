@@ -14,8 +14,8 @@ from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
 from custom_components.lfp_battery.bms.model import BankState, Mode
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.cvte import Cvte
-from custom_components.lfp_battery.bms.protocols.modbus_frame import Registers
+from custom_components.lfp_battery.bms.protocols.modbus.cvte import Cvte
+from custom_components.lfp_battery.bms.protocols.modbus.frame import Registers
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.modbus import question, sealed
 from tests.simulator.modbus_cvte import CvteMap

@@ -16,9 +16,9 @@ from custom_components.lfp_battery.bms.errors import FrameError
 from custom_components.lfp_battery.bms.model import BankState, Mode
 from custom_components.lfp_battery.bms.plausibility import hold_back
 from custom_components.lfp_battery.bms.protocols import POLLED
-from custom_components.lfp_battery.bms.protocols.growatt import Growatt
-from custom_components.lfp_battery.bms.protocols.modbus_capacity import as_they_stand, unwrapped
-from custom_components.lfp_battery.bms.protocols.modbus_frame import Registers, read_request
+from custom_components.lfp_battery.bms.protocols.capacity import as_they_stand, unwrapped
+from custom_components.lfp_battery.bms.protocols.modbus.frame import Registers, read_request
+from custom_components.lfp_battery.bms.protocols.modbus.growatt import Growatt
 from tests.simulator.modbus import question, sealed
 
 from .captured import CAPTURES

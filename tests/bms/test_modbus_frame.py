@@ -13,11 +13,12 @@ import pytest
 
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import BankState
-from custom_components.lfp_battery.bms.protocols import POLLED, modbus_splitter
+from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.modbus_fields import Field, values
-from custom_components.lfp_battery.bms.protocols.modbus_frame import ModbusProtocol, Registers, read_request, reading
-from custom_components.lfp_battery.bms.protocols.modbus_splitter import LONGEST, ModbusSplitter, crc_is_right
+from custom_components.lfp_battery.bms.protocols.modbus import splitter as modbus_splitter
+from custom_components.lfp_battery.bms.protocols.modbus.fields import Field, values
+from custom_components.lfp_battery.bms.protocols.modbus.frame import ModbusProtocol, Registers, read_request, reading
+from custom_components.lfp_battery.bms.protocols.modbus.splitter import LONGEST, ModbusSplitter, crc_is_right
 from tests.simulator.modbus import question, sealed
 
 # Own construction, as everything in this file that no test names otherwise

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from custom_components.lfp_battery.bms.protocols import POLLED
-from custom_components.lfp_battery.bms.protocols.pylon import Command, request
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, request
 from tests.simulator.pylon import encode
 
 from .captured import samples, text_frames

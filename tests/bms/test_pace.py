@@ -13,8 +13,8 @@ from custom_components.lfp_battery.bms.errors import FrameError, Refusal, Refuse
 from custom_components.lfp_battery.bms.model import Identity, PackState
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Decoded, Scope
-from custom_components.lfp_battery.bms.protocols.pace import NEVER_SENT, Command
-from custom_components.lfp_battery.bms.protocols.pylon_frame import ReadCommand, encode_question
+from custom_components.lfp_battery.bms.protocols.pace.protocol import NEVER_SENT, Command
+from custom_components.lfp_battery.bms.protocols.pylon.frame import ReadCommand, encode_question
 from tests.simulator.pace import FORBIDDEN
 from tests.simulator.pylon_wire import encode
 

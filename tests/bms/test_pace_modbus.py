@@ -8,7 +8,7 @@ from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Mode, PackState, Severity
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.pace_modbus import PaceModbus, percentage
+from custom_components.lfp_battery.bms.protocols.modbus.pace import PaceModbus, percentage
 from tests.simulator.bank import make_packs
 from tests.simulator.modbus import ascii_words, question, sealed
 from tests.simulator.modbus_pace import Dialect, PaceMap

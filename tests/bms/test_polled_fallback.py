@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Poll, Wake
-from custom_components.lfp_battery.bms.protocols.pylon import Command, PylonPacks
-from custom_components.lfp_battery.bms.protocols.pylon_frame import encode_question
+from custom_components.lfp_battery.bms.protocols.pylon.frame import encode_question
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, PylonPacks
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pylon import PylonSpeaker, request
 from tests.simulator.pylon_wire import encode

@@ -7,7 +7,7 @@ import pytest
 from custom_components.lfp_battery.bms.clients.overhearing import OtherMasters, OwnQuestions
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.protocols import POLLED
-from custom_components.lfp_battery.bms.protocols.modbus_frame import read_request
+from custom_components.lfp_battery.bms.protocols.modbus.frame import read_request
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.inverter import HABITS, Inverter

@@ -6,8 +6,8 @@ import pytest
 
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Integrity, Poll
-from custom_components.lfp_battery.bms.protocols.pylon import Command, PylonPacks
-from custom_components.lfp_battery.bms.protocols.pylon_frame import encode_question
+from custom_components.lfp_battery.bms.protocols.pylon.frame import encode_question
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, PylonPacks
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pylon import Profile
 from tests.simulator.speaker import Reply

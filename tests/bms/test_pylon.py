@@ -9,7 +9,7 @@ from custom_components.lfp_battery.bms.errors import FrameError, Refusal, Refuse
 from custom_components.lfp_battery.bms.model import Identity, PackState
 from custom_components.lfp_battery.bms.protocols import DECODERS, POLLED
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Scope
-from custom_components.lfp_battery.bms.protocols.pylon import Command, PylonPacks, PylonSystem, request
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, PylonPacks, PylonSystem, request
 from tests.simulator.pylon import checksum, encode
 
 from .captured import Captured, text_frames

@@ -10,7 +10,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.model import Alarm, BatteryState, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
-from custom_components.lfp_battery.bms.protocols.pylon import Command, request
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, request
 from tests.simulator.pylon import encode
 
 from .captured import CAPTURES

@@ -8,8 +8,7 @@ import pytest
 from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.pylon import Command
-from custom_components.lfp_battery.bms.protocols.pylon_frame import (
+from custom_components.lfp_battery.bms.protocols.pylon.frame import (
     FrameSplitter,
     ReadCommand,
     checksum,
@@ -17,6 +16,7 @@ from custom_components.lfp_battery.bms.protocols.pylon_frame import (
     length_checksum,
     parse,
 )
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command
 from tests.simulator.pylon import encode
 
 from .captured import text_frames

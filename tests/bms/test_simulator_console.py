@@ -11,7 +11,7 @@ from custom_components.lfp_battery.bms.errors import RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded, PolledProtocol
-from custom_components.lfp_battery.bms.protocols.console_frame import parse
+from custom_components.lfp_battery.bms.protocols.console.frame import parse
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import Bus
 from tests.simulator.console import FORBIDDEN, ConsoleSpeaker

@@ -12,7 +12,7 @@ from custom_components.lfp_battery.bms.discovery.following import Follower
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, BankState, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
-from custom_components.lfp_battery.bms.protocols.voltronic import Voltronic
+from custom_components.lfp_battery.bms.protocols.modbus.voltronic import Voltronic
 from tests.simulator.bank import Steady, make_packs
 from tests.simulator.modbus import question, sealed
 from tests.simulator.modbus_voltronic import Dialect, VoltronicMap

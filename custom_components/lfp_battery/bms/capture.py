@@ -13,7 +13,7 @@ from typing import Final
 from .catalog import FAMILIES
 from .clock import Clock
 from .protocols import POLLED
-from .protocols.modbus_splitter import ModbusSplitter, is_question
+from .protocols.modbus.splitter import ModbusSplitter, is_question
 from .transports.recording import record_gap, record_head, record_line
 
 _LIMIT: Final = 64 * 1024  # characters of the text

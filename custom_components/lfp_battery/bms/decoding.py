@@ -18,7 +18,7 @@ from .protocols import DECODERS
 from .protocols.base import Codec, Decoded
 from .protocols.can import CAN
 from .protocols.can.detection import Detector
-from .protocols.modbus_frame import ModbusProtocol, Registers
+from .protocols.modbus.frame import ModbusProtocol, Registers
 
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _CAN = "can"  # frames of a bus, of whichever family

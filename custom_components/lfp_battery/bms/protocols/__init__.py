@@ -2,15 +2,15 @@
 
 from .base import BatteryProtocol, Codec, PolledProtocol
 from .can import CAN
-from .console import PylontechConsole, PytesConsole, PytesEboxConsole, PytesV5Console
-from .cvte import Cvte
-from .growatt import Growatt
-from .pace import PaceRs232, PaceRs485
-from .pace_modbus import PaceModbus, SrneWow
-from .pylon import PylonPacks, PylonSystem, PylonV28
-from .pylon_dialects import Eg4V20, SeplosV20, TdtV25
-from .voltronic import Voltronic
-from .zt import ZtNative
+from .console.protocol import PylontechConsole, PytesConsole, PytesEboxConsole, PytesV5Console
+from .modbus.cvte import Cvte
+from .modbus.growatt import Growatt
+from .modbus.pace import PaceModbus, SrneWow
+from .modbus.voltronic import Voltronic
+from .modbus.zt import ZtNative
+from .pace.protocol import PaceRs232, PaceRs485
+from .pylon.dialects import Eg4V20, SeplosV20, TdtV25
+from .pylon.protocol import PylonPacks, PylonSystem, PylonV28
 
 POLLED: dict[str, PolledProtocol] = {
     protocol.name: protocol

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import FrameError
-from .pylon_dialects import EG4, SEPLOS, TDT
-from .pylon_frame import CID1_BATTERY, Frame, FrameSplitter, parse
+from .pylon.dialects import EG4, SEPLOS, TDT
+from .pylon.frame import CID1_BATTERY, Frame, FrameSplitter, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

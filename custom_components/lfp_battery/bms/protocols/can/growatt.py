@@ -9,7 +9,7 @@ from typing import Any, Final, override
 
 from ...can_frame import CanFrame
 from ...model import Condition, Mode, Severity
-from ..modbus_capacity import as_they_stand
+from ..capacity import as_they_stand
 from .base import Said
 from .fields import byte, limit, no_cells, nothing_if_blank, number, signed, unnamed, version, word
 from .layout import Finish, Flag, Layout, LayoutFamily, Number, Text, Values, bits

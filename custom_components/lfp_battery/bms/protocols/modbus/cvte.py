@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import ClassVar, Final, override
 
-from ..errors import FrameError
-from ..model import BankState, Condition, Identity, Severity, power_of
-from .base import Cadence, Decoded, Poll, Probe, Scope
+from ...errors import FrameError
+from ...model import BankState, Condition, Identity, Severity, power_of
+from ..base import Cadence, Decoded, Poll, Probe, Scope
+from ..capacity import Capacities, as_they_stand, unwrapped
+from .currents import plain_current, plain_limit
+from .fields import Field, alarm_bits, alarms, values
+from .frame import ModbusProtocol, Registers, read_request, reading
 from .growatt import status_word
-from .modbus_capacity import Capacities, as_they_stand, unwrapped
-from .modbus_currents import plain_current, plain_limit
-from .modbus_fields import Field, alarm_bits, alarms, values
-from .modbus_frame import ModbusProtocol, Registers, read_request, reading
 
 BANK_UNIT: Final = 1
 _NAME: Final = "CVTE_COM"

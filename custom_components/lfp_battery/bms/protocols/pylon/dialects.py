@@ -6,9 +6,9 @@ Source: pylon-rs485.md section 10 and the captures dialect-seplos-51, dialect-td
 from dataclasses import dataclass
 from typing import ClassVar, Final, override
 
-from ..errors import FrameError
-from .base import Codec, Decoded
-from .pylon_frame import CID1_BATTERY, Frame, FrameSplitter, parse
+from ...errors import FrameError
+from ..base import Codec, Decoded
+from .frame import CID1_BATTERY, Frame, FrameSplitter, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,12 +7,12 @@ is refused (`pwr`) or reduced to what can be trusted (`bat`).
 from collections.abc import Mapping
 from typing import Final
 
-from ..errors import FrameError
-from ..model import Alarm, Identity, PackState
-from . import console_states as states
-from .base import Decoded
-from .console_columns import Columns, number, share, tokens_of
-from .console_frame import slot_of
+from ...errors import FrameError
+from ...model import Alarm, Identity, PackState
+from ..base import Decoded
+from . import states
+from .columns import Columns, number, share, tokens_of
+from .frame import slot_of
 
 # --- pwr, section 5 --------------------------------------------------------------------------------------------------
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar, Final, override
 
-from ..errors import FrameError
-from ..model import Condition
-from . import console_labels, console_tables
-from .base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Timing, Wake
-from .console_checks import checked
-from .console_frame import (
+from ...errors import FrameError
+from ...model import Condition
+from ..base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Timing, Wake
+from . import labels, tables
+from .checks import checked
+from .frame import (
     ENTER,
     OTHER_KEY,
     PACK_NUMBERS,
@@ -29,23 +29,23 @@ from .console_frame import (
     slot_of,
     words_of,
 )
-from .console_states import CONDITIONS
+from .states import CONDITIONS
 
 _MASTER: Final = 1
 
 # command -> reader of its lines, by whether a pack was named
 _READERS: Final[Mapping[tuple[str, bool], Callable[..., Decoded]]] = {
-    (Command.POWER, False): console_tables.power,
-    (Command.POWER, True): console_labels.power_of_one,
-    (Command.CELLS, False): console_tables.cells,
-    (Command.CELLS, True): console_tables.cells,
-    (Command.HEALTH, False): console_tables.health,
-    (Command.HEALTH, True): console_tables.health,
-    (Command.INFORMATION, False): console_labels.information,
-    (Command.INFORMATION, True): console_labels.information,
-    (Command.STATISTICS, False): console_labels.statistics,
-    (Command.STATISTICS, True): console_labels.statistics,
-    (Command.CLOCK, False): console_labels.clock,
+    (Command.POWER, False): tables.power,
+    (Command.POWER, True): labels.power_of_one,
+    (Command.CELLS, False): tables.cells,
+    (Command.CELLS, True): tables.cells,
+    (Command.HEALTH, False): tables.health,
+    (Command.HEALTH, True): tables.health,
+    (Command.INFORMATION, False): labels.information,
+    (Command.INFORMATION, True): labels.information,
+    (Command.STATISTICS, False): labels.statistics,
+    (Command.STATISTICS, True): labels.statistics,
+    (Command.CLOCK, False): labels.clock,
 }
 
 

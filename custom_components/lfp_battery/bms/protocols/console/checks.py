@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from ..model import Mode, PackState, power_of
+from ...model import Mode, PackState, power_of
 
 _CELL: Final = (0.5, 5.0)  # V, what a cell is believed (section 7)
 _CELLS: Final = range(4, 25)  # in series

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from ..errors import FrameError
+from ...errors import FrameError
 
 CID1_BATTERY: Final = 0x46
 VERSION: Final = 0x20

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Final, override
 
-from ..errors import FrameError, Refusal, RefusedError
-from . import pace_records
-from .base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Timing
-from .pace_records import ALL_PACKS
-from .pace_settings import READERS, acknowledgement
-from .pylon_dialects import CID1_KNOWN, PACE, refuse_dialects
-from .pylon_frame import CID1_BATTERY, Frame, FrameSplitter, ReadCommand, encode_question, parse
+from ...errors import FrameError, Refusal, RefusedError
+from ..base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Timing
+from ..pylon.dialects import CID1_KNOWN, PACE, refuse_dialects
+from ..pylon.frame import CID1_BATTERY, Frame, FrameSplitter, ReadCommand, encode_question, parse
+from . import records
+from .records import ALL_PACKS
+from .settings import READERS, acknowledgement
 
 VERSION: Final = 0x25  # boards ignore it in questions, and one maker answers 12 (section 2): it is never compared
 
@@ -39,8 +39,8 @@ class Command(ReadCommand):
 
 # In a question INFO names the pack, and in the answer too, after INFOFLAG.
 _RECORDS: Final[dict[int, Callable[[bytes, int | None], Decoded]]] = {
-    Command.ANALOG: pace_records.analog,
-    Command.STATES: pace_records.states,
+    Command.ANALOG: records.analog,
+    Command.STATES: records.states,
 }
 # Read by others: known so that they are recognised when overheard, and not decoded. 60 to 62 and 4F to 96 are asked by
 # inverters that speak Pylontech's protocol to the same plug; A1 is history.
@@ -179,7 +179,7 @@ class _Pace(PolledProtocol):
     # A board that hangs when it is asked too fast exists: 200 ms between questions. The documents allow 0.5 s for an
     # answer, 1 s is waited; sixteen packs in one take 2 s (section 9).
     timing = Timing(first_byte=1.0, gap=0.2, answer=4.0, pause=0.2)
-    conditions = pace_records.PACK_CONDITIONS
+    conditions = records.PACK_CONDITIONS
 
     @abstractmethod
     def _stranger(self, asked: _Question, answer: Frame) -> str | None:

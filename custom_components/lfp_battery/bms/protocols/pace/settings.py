@@ -10,11 +10,11 @@ import re
 from struct import Struct
 from typing import Final
 
-from ..errors import FrameError
-from ..model import Identity, PackState
-from .base import Decoded
-from .pace_records import MOST_PACKS, celsius, control, switched
-from .pylon_pack import text
+from ...errors import FrameError
+from ...model import Identity, PackState
+from ..base import Decoded
+from ..pylon.pack import text
+from .records import MOST_PACKS, celsius, control, switched
 
 type _Reader = Callable[[bytes, int], Decoded]
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 import re
 from typing import Final
 
-from ..errors import FrameError, Refusal, RefusedError
+from ...errors import FrameError, Refusal, RefusedError
 
 
 class Command(StrEnum):

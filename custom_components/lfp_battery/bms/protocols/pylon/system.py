@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from struct import Struct
 from typing import Final
 
-from ..errors import FrameError
-from ..model import Alarm, BankState, Condition, Identity, Severity, power_of
-from .base import Decoded
-from .pylon_pack import BLANK_BYTE, BLANK_WORD, celsius, current_limit, text, version, word
+from ...errors import FrameError
+from ...model import Alarm, BankState, Condition, Identity, Severity, power_of
+from ..base import Decoded
+from .pack import BLANK_BYTE, BLANK_WORD, celsius, current_limit, text, version, word
 
 
 def _byte(raw: int) -> int | None:

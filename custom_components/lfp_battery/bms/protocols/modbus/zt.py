@@ -6,10 +6,10 @@ and captures of EG4 packs on RS485 have it; over Bluetooth the same packs count 
 
 from typing import Any, ClassVar, Final, override
 
-from ..model import Condition, Identity, Mode, PackState, Severity, power_of
-from .base import Cadence, Codec, Decoded, Poll, Probe
-from .modbus_fields import Field, alarm_bits, alarms, bits_of, values
-from .modbus_frame import ModbusProtocol, Registers, read_request, reading
+from ...model import Condition, Identity, Mode, PackState, Severity, power_of
+from ..base import Cadence, Codec, Decoded, Poll, Probe
+from .fields import Field, alarm_bits, alarms, bits_of, values
+from .frame import ModbusProtocol, Registers, read_request, reading
 
 _ZERO: Final = frozenset({0})
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Final, override
 
-from ..errors import FrameError, Refusal, RefusedError
-from . import pylon_pack, pylon_system
-from .base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Scope, Timing
-from .pylon_dialects import CID1_KNOWN, refuse_dialects
-from .pylon_frame import VERSION, Frame, FrameSplitter, ReadCommand, encode_question, parse
+from ...errors import FrameError, Refusal, RefusedError
+from ..base import Cadence, Decoded, Integrity, Poll, PolledProtocol, Probe, Scope, Timing
+from . import pack, system
+from .dialects import CID1_KNOWN, refuse_dialects
+from .frame import VERSION, Frame, FrameSplitter, ReadCommand, encode_question, parse
 
 
 class Command(ReadCommand):
@@ -43,17 +43,17 @@ _CHANGING: Final = {0x94: (9,), 0x95: (0, 1), 0x64: (0,), 0x82: (2,), 0x99: (0, 
 _READING_INFO: Final = (0, 1, 2)  # two bytes are sent by one client and accepted (section 5)
 
 _PACK_DECODERS: Final[dict[int, Callable[[bytes, int, int | None], Decoded]]] = {
-    Command.ANALOG: pylon_pack.analog,
-    Command.ALARMS: pylon_pack.alarms,
-    Command.PARAMETERS: pylon_pack.parameters,
-    Command.MANUFACTURER: pylon_pack.manufacturer,
-    Command.MANAGEMENT: pylon_pack.management,
-    Command.SERIAL: pylon_pack.serial,
-    Command.FIRMWARE: pylon_pack.firmware,
-    Command.SYSTEM_INFORMATION: pylon_system.information,
-    Command.SYSTEM_ANALOG: pylon_system.analog,
-    Command.SYSTEM_ALARMS: pylon_system.alarms,
-    Command.SYSTEM_LIMITS: pylon_system.limits,
+    Command.ANALOG: pack.analog,
+    Command.ALARMS: pack.alarms,
+    Command.PARAMETERS: pack.parameters,
+    Command.MANUFACTURER: pack.manufacturer,
+    Command.MANAGEMENT: pack.management,
+    Command.SERIAL: pack.serial,
+    Command.FIRMWARE: pack.firmware,
+    Command.SYSTEM_INFORMATION: system.information,
+    Command.SYSTEM_ANALOG: system.analog,
+    Command.SYSTEM_ALARMS: system.alarms,
+    Command.SYSTEM_LIMITS: system.limits,
 }
 
 # Section 7.
@@ -117,7 +117,7 @@ def _mismatch(asked: _Question, frame: Frame) -> str | None:
         return f"an answer from {frame.address:02X}, asked was {asked.address:02X}"
     if frame.code not in (_OK, asked.command):
         return None  # a refusal names no pack
-    if asked.value is None or asked.value == pylon_pack.WHOLE_GROUP or asked.command not in _NAMES_PACK:
+    if asked.value is None or asked.value == pack.WHOLE_GROUP or asked.command not in _NAMES_PACK:
         return None
     flagged = asked.command in (Command.ANALOG, Command.ALARMS)  # INFOFLAG comes first
     named = frame.info[flagged : flagged + 1]
@@ -246,7 +246,7 @@ def _overheard(answer: Frame) -> Decoded:
                 raise
     found = _SIZES.get(len(answer.info), _OK)
     if (found in _NAMES_PACK and answer.info[0] != answer.address) or (
-        found == Command.MANUFACTURER and pylon_pack.text(answer.info[:10]) is None
+        found == Command.MANUFACTURER and pack.text(answer.info[:10]) is None
     ):
         found = _OK
     return _content(found, answer, answer.address, None)
@@ -256,7 +256,7 @@ class PylonPacks(_Pylon):
     """Every pack answers for itself."""
 
     name = "pylon-rs485"
-    conditions = pylon_pack.PACK_CONDITIONS
+    conditions = pack.PACK_CONDITIONS
     polls = (
         Poll(name="analog", cadence=Cadence.CYCLE, request=_asking(Command.ANALOG), essential=True),
         Poll(name="alarms", cadence=Cadence.CYCLE, request=_asking(Command.ALARMS)),
@@ -287,7 +287,7 @@ class PylonSystem(_Pylon):
     """Only the group as a whole answers (V3.5)."""
 
     name = "pylon-rs485-v35"
-    conditions = pylon_system.SYSTEM_CONDITIONS
+    conditions = system.SYSTEM_CONDITIONS
     polls = (
         Poll(
             name="analog",

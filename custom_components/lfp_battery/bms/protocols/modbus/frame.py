@@ -12,9 +12,9 @@ from pymodbus.framer import FramerRTU
 from pymodbus.pdu.decoders import DecodePDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadHoldingRegistersResponse
 
-from ..errors import FrameError, Refusal, RefusedError
-from .base import Decoded, Integrity, PolledProtocol, Splitter, Timing
-from .modbus_splitter import EXCEPTION, ModbusSplitter, crc_is_right, is_question, standard_sizes
+from ...errors import FrameError, Refusal, RefusedError
+from ..base import Decoded, Integrity, PolledProtocol, Splitter, Timing
+from .splitter import EXCEPTION, ModbusSplitter, crc_is_right, is_question, standard_sizes
 
 READ_HOLDING: Final = 0x03
 

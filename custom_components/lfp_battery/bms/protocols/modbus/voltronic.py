@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Final, override
 
 from pymodbus.framer import FramerRTU
 
-from ..errors import Refusal, RefusedError
-from ..model import BankState, Identity, power_of
-from .base import Cadence, Codec, Decoded, Poll, Probe, Scope
-from .modbus_fields import kelvin
-from .modbus_frame import NOT_MEASURED, READ_HOLDING, ModbusProtocol, Registers, crc_is_right, read_request, reading
-from .modbus_splitter import EXCEPTION, ModbusSplitter, is_question, standard_sizes
+from ...errors import Refusal, RefusedError
+from ...model import BankState, Identity, power_of
+from ..base import Cadence, Codec, Decoded, Poll, Probe, Scope
+from .fields import kelvin
+from .frame import NOT_MEASURED, READ_HOLDING, ModbusProtocol, Registers, crc_is_right, read_request, reading
+from .splitter import EXCEPTION, ModbusSplitter, is_question, standard_sizes
 from .voltronic_alarms import (
     CELL_STATES,
     CONDITIONS,

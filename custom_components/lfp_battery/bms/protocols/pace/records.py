@@ -9,10 +9,10 @@ from dataclasses import replace
 from struct import Struct
 from typing import Final
 
-from ..errors import FrameError
-from ..model import Alarm, Condition, PackState, Severity, charge_share, power_of
-from .base import Decoded
-from .pylon_dialects import SEPLOS
+from ...errors import FrameError
+from ...model import Alarm, Condition, PackState, Severity, charge_share, power_of
+from ..base import Decoded
+from ..pylon.dialects import SEPLOS
 
 ALL_PACKS: Final = 0xFF  # in place of a pack's number in INFO
 MOST_PACKS: Final = 32

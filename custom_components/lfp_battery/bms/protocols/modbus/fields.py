@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ..model import Alarm, Condition, Severity
-from .modbus_frame import Registers
+from ...model import Alarm, Condition, Severity
+from .frame import Registers
 
 _KELVIN_ZERO: Final = 2731  # 0.1 K at 0 degC (modbus-rtu.md section 0)
 

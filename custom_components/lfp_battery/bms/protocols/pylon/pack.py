@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from struct import Struct
 from typing import Final
 
-from ..errors import FrameError
-from ..model import Alarm, Condition, Identity, Mode, PackState, Severity, charge_share, power_of
-from .base import Decoded
-from .pylon_dialects import PACE, SEPLOS
+from ...errors import FrameError
+from ...model import Alarm, Condition, Identity, Mode, PackState, Severity, charge_share, power_of
+from ..base import Decoded
+from .dialects import PACE, SEPLOS
 
 WHOLE_GROUP: Final = 0xFF  # in place of an address in INFO
 BLANK_BYTE: Final = 0xFF

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import re
 from typing import Any, ClassVar, Final, override
 
-from ..model import Alarm, Condition, Identity, Mode, PackState, Severity, power_of
-from .base import Cadence, Codec, Decoded, Poll, Probe
-from .modbus_fields import Field, alarm_bits, alarms, bits_of, values
-from .modbus_frame import ModbusProtocol, Registers, read_request, reading
+from ...model import Alarm, Condition, Identity, Mode, PackState, Severity, power_of
+from ..base import Cadence, Codec, Decoded, Poll, Probe
+from .fields import Field, alarm_bits, alarms, bits_of, values
+from .frame import ModbusProtocol, Registers, read_request, reading
 
 _ZERO: Final = frozenset({0})
 _NO_PROBE: Final = frozenset({-2000})

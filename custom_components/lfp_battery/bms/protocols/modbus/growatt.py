@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, override
 
-from ..errors import FrameError
-from ..model import Alarm, BankState, Condition, Identity, Mode, Severity, power_of
-from .base import Cadence, Decoded, Poll, Probe, Scope
-from .modbus_capacity import as_they_stand, unwrapped
-from .modbus_currents import CHARGE_ENABLED, DISCHARGE_ENABLED, is_cut_off, plain_current, plain_limit
-from .modbus_fields import Field, alarm_bits, alarms, values
-from .modbus_frame import ModbusProtocol, Registers, read_request, reading
+from ...errors import FrameError
+from ...model import Alarm, BankState, Condition, Identity, Mode, Severity, power_of
+from ..base import Cadence, Decoded, Poll, Probe, Scope
+from ..capacity import as_they_stand, unwrapped
+from .currents import CHARGE_ENABLED, DISCHARGE_ENABLED, is_cut_off, plain_current, plain_limit
+from .fields import Field, alarm_bits, alarms, values
+from .frame import ModbusProtocol, Registers, read_request, reading
 
 BANK_UNIT: Final = 1
 

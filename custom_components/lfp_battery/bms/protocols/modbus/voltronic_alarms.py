@@ -6,9 +6,9 @@ Source: modbus-rtu.md sections 4.2 and 4.3.
 from collections.abc import Mapping
 from typing import Final
 
-from ..model import Alarm, Condition, Severity
-from .modbus_fields import alarm_bits, bits_of
-from .modbus_frame import Registers
+from ...model import Alarm, Condition, Severity
+from .fields import alarm_bits, bits_of
+from .frame import Registers
 
 MOST_CELLS, MOST_PROBES = 20, 10
 CELL_STATES, PROBE_STATES = 0x41, 0x51  # how many there are stands one before

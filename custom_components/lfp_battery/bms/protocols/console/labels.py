@@ -10,12 +10,12 @@ import re
 from statistics import mode
 from typing import Final
 
-from ..errors import FrameError
-from ..model import Alarm, Identity, PackState
-from . import console_states as states
-from .base import Decoded
-from .console_frame import PACK_NUMBERS
-from .console_tables import pack_number, serial_number, short
+from ...errors import FrameError
+from ...model import Alarm, Identity, PackState
+from ..base import Decoded
+from . import states
+from .frame import PACK_NUMBERS
+from .tables import pack_number, serial_number, short
 
 _NUMBER: Final = re.compile(r"(-?\d{1,12})(?:\s+([A-Za-z%]+))?")
 _PLAIN: Final = re.compile(r"-?\d{1,12}")

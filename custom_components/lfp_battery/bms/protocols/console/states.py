@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ..model import Alarm, Condition, Mode, Severity
+from ...model import Alarm, Condition, Mode, Severity
 
 NORMAL: Final = "Normal"
 ABSENT: Final = "Absent"

@@ -1,0 +1,1 @@
+"""The text console of Pytes and Pylontech packs."""

@@ -1,0 +1,1 @@
+"""Register maps over Modbus RTU, and the frame they share."""

@@ -1,0 +1,1 @@
+"""PACE's ASCII protocol (VER 25), in Pylontech's frame."""
