@@ -96,3 +96,23 @@ async def test_a_line_that_was_shut_is_opened_at_once_by_whoever_starts_again() 
         await line.lose(LinkError(LinkProblem.LOST))
         await line.shut()
     assert clock.monotonic() == 0.0
+
+
+async def test_that_somebody_has_to_bring_the_interface_up_is_told_of_a_line_that_is_away_already() -> None:
+    """An adapter that was pulled out and put back: its interface is down, and that is said once."""
+    clock = DrivenClock()
+    bus = SimBus(make_speaker("pylon", SimBank(1, clock)), clock=clock, grain=0.02)
+    told = Told(clock)
+    task = asyncio.create_task(BroadcastClient(bus, CAN["pylon"], clock=clock, listener=told).run())
+    await clock.advance(20)
+    bus.main.refusal = LinkProblem.DOWN
+    bus.unplug()
+    await clock.advance(1)
+    bus.replug()
+    await clock.advance(60)
+    bus.main.refusal = None
+    await clock.advance(20)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    problems = [error.problem if error else None for _, error in told.links]
+    assert problems == [None, LinkProblem.LOST, LinkProblem.DOWN, None]

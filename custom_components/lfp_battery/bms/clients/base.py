@@ -20,7 +20,10 @@ class ClientListener(Protocol):
         """One round is done."""
 
     def link_changed(self, error: LinkError | None) -> None:
-        """The link went away (once, with the reason) or is back (None)."""
+        """The link went away (once, with the reason) or is back (None).
+
+        Told again while it is away when it turns out that a person has to bring the interface up (`LinkProblem.DOWN`).
+        """
 
     def other_master(self, protocol: str | None = None) -> None:
         """Somebody else asks on this line: from now on this client sends nothing any more (said once).

@@ -112,8 +112,10 @@ class Line:
         if self._up_since is not None and self._clock.monotonic() - self._up_since >= _STEADY:
             self._attempts = 0
         self._up_since = None
+        # an interface that has to be brought up is noticed only when it is opened again, and a person must do it
+        needed = err.problem is LinkProblem.DOWN and (self.down is None or self.down.problem is not LinkProblem.DOWN)
         self.down = err
         self._forget(err)
-        if self._told_up is not False:
+        if self._told_up is not False or needed:
             self._told_up = False
             self._listener.link_changed(err)
