@@ -204,7 +204,7 @@ async def test_what_is_there_can_be_chosen(
 ) -> None:
     """Interfaces with their state, serial ports as slcan, those with the chip of the analysers also as such."""
     both = parse_can_address("can0"), parse_can_address("can1")
-    links = [buses.FoundBus(address=one, name=one.channel, up=one is both[0]) for one in both]
+    links = [buses.FoundBus(address=one, name=one.channel, up=one is both[1], sure=True) for one in both]
     monkeypatch.setattr(buses, "links", lambda: links)
 
     def ports(hass: HomeAssistant) -> list[usb.SerialDevice]:
@@ -220,13 +220,53 @@ async def test_what_is_there_can_be_chosen(
     form = await line.submit(form, {CONF_DEVICE: "?"})
     remove()
     assert _offered(form) == {
-        "socketcan:can0": "can0 (SocketCAN, up)",
-        "socketcan:can1": "can1 (SocketCAN, down)",
-        "slcan:/dev/ttyACM0": "/dev/ttyACM0 – CANable2 (slcan)",
-        "slcan:/dev/ttyUSB0": "/dev/ttyUSB0 (slcan)",
-        "seeedstudio:/dev/ttyUSB0": "/dev/ttyUSB0 (Seeed or Waveshare analyser)",
-        "slcan:/dev/ttyS0": "/dev/ttyS0 (slcan)",
+        "socketcan:can0": "can0 (SocketCAN, down)",
+        "socketcan:can1": "can1 (SocketCAN, up)",
+        "slcan:/dev/ttyACM0": "/dev/ttyACM0 – CANable2 (serial port)",
+        "slcan:/dev/ttyUSB0": "/dev/ttyUSB0 (serial port)",
+        "seeedstudio:/dev/ttyUSB0": "/dev/ttyUSB0 (serial port of a Seeed or Waveshare analyser)",
+        "slcan:/dev/ttyS0": "/dev/ttyS0 (serial port)",
     }
+
+
+_CAN0, _CAN1 = (
+    buses.FoundBus(address=parse_can_address(name), name=name, up=name == "can1", sure=True)
+    for name in ("can0", "can1")
+)
+_MORE: dict[str, Any] = {"serial_number": None, "manufacturer": None}
+_SERIAL = usb.SerialDevice(device="/dev/ttyS0", description=None, **_MORE)
+_BRIDGE = usb.USBDevice(device="/dev/ttyUSB0", vid="1A86", pid="7523", description="USB Serial", **_MORE)
+_SOLD = usb.USBDevice(device="/dev/ttyACM1", vid="16D0", pid="117E", description="Something else", **_MORE)
+_CANTACT = usb.USBDevice(device="/dev/ttyACM0", vid="AD50", pid="60C4", description=None, **_MORE)
+
+
+@pytest.mark.parametrize(
+    ("links", "ports", "preselected"),
+    [
+        ([], [], ""),
+        ([], [_SERIAL, _BRIDGE, _SOLD], ""),
+        ([], [_SERIAL, _CANTACT], "slcan:/dev/ttyACM0"),
+        ([_CAN0], [_SERIAL, _CANTACT], "socketcan:can0"),
+        ([_CAN0, _CAN1], [], "socketcan:can1"),
+    ],
+)
+async def test_only_what_is_sure_to_be_for_can_is_preselected(
+    hass: HomeAssistant,
+    line: FlowLine,
+    monkeypatch: pytest.MonkeyPatch,
+    links: list[buses.FoundBus],
+    ports: list[usb.SerialDevice],
+    preselected: str,
+) -> None:
+    """Commands for an adapter must not go to a port that may lead to anything because somebody went on in haste."""
+    monkeypatch.setattr(buses, "links", lambda: list(links))
+
+    async def scan(hass: HomeAssistant) -> list[usb.SerialDevice]:
+        return ports
+
+    monkeypatch.setattr(usb, "async_scan_serial_ports", scan)
+    form = await line.open_bus_form()
+    assert _suggested(form, CONF_DEVICE) == preselected
 
 
 async def test_ports_that_cannot_be_listed_are_no_obstacle(line: FlowLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Which CAN buses there are to choose from: SocketCAN interfaces of this machine, and serial ports an adapter may sit on.
 
 Nothing is opened. What hangs on a serial port cannot be told from outside, so every port is offered as slcan, the protocol
-that most serial CAN adapters speak; a port with the chip of the Waveshare and Seeed analysers also as theirs.
+that most serial CAN adapters speak; a port with the chip of the Waveshare and Seeed analysers also as theirs. Only some
+USB ids are sure to be those of a CAN adapter.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from homeassistant.components import usb
 from homeassistant.core import HomeAssistant
 
 from .bms.transports.can_address import CanAddress, Interface
+from .const import DOMAIN
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class FoundBus:
     address: CanAddress
     name: str  # what the system calls it
     up: bool | None = None  # None: nothing that is brought up
+    sure: bool = False  # that it is for CAN, so that nothing else can be disturbed there
 
 
 def links(network: Path = _NETWORK) -> list[FoundBus]:
@@ -46,8 +49,14 @@ def links(network: Path = _NETWORK) -> list[FoundBus]:
             up = bool(int((network / name / "flags").read_text(encoding="ascii"), 16) & _UP)
         except OSError, ValueError:
             continue  # gone meanwhile, or no interface at all
-        found.append(FoundBus(address=CanAddress(interface=Interface.SOCKETCAN, channel=name), name=name, up=up))
+        address = CanAddress(interface=Interface.SOCKETCAN, channel=name)
+        found.append(FoundBus(address=address, name=name, up=up, sure=True))
     return found
+
+
+def _is_ours(hass: HomeAssistant, device: usb.USBDevice) -> bool:
+    """Whether the manifest claims an adapter with these USB ids: what Home Assistant offers by itself."""
+    return any(one["domain"] == DOMAIN for one in usb.async_get_usb_matchers_for_device(hass, device))
 
 
 async def async_find(hass: HomeAssistant) -> list[FoundBus]:
@@ -63,5 +72,8 @@ async def async_find(hass: HomeAssistant) -> list[FoundBus]:
         if isinstance(port, usb.USBDevice) and port.vid == _SEEED_CHIP:
             kinds.append(Interface.SEEEDSTUDIO)
         name = " – ".join(filter(None, (port.resolved_device or port.device, port.description)))
-        found += [FoundBus(address=CanAddress(interface=kind, channel=port.device), name=name) for kind in kinds]
+        sure = isinstance(port, usb.USBDevice) and _is_ours(hass, port)
+        found += [
+            FoundBus(address=CanAddress(interface=kind, channel=port.device), name=name, sure=sure) for kind in kinds
+        ]
     return found

@@ -102,7 +102,7 @@ class CanFlow(ScanFlow):
             ),
             vol.Required(CONF_ACKNOWLEDGE, default=False): BooleanSelector(),
         }
-        return self._show_port_form(step_id, fields, suggested)
+        return self._show_port_form(step_id, fields, {CONF_DEVICE: _preselected(found), **suggested})
 
     @override
     async def _async_address(self, typed: str) -> str | None:
@@ -198,6 +198,16 @@ class CanFlow(ScanFlow):
     def _bus_options(self) -> dict[str, Any]:
         """What was decided for the options of the entry."""
         return {CONF_ACKNOWLEDGE: True} if self._on_can and self._acknowledges else {}
+
+
+def _preselected(found: Sequence[buses.FoundBus]) -> str:
+    """What the form begins with: only what is sure to be for CAN, before all an interface that is up.
+
+    Without a suggestion the frontend would take the first of the list, and commands for an adapter would go to a port
+    that may lead to anything.
+    """
+    sure = sorted((bus for bus in found if bus.sure), key=lambda bus: not bus.up)
+    return str(sure[0].address) if sure else ""
 
 
 def _state(bus: buses.FoundBus) -> str:
