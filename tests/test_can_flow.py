@@ -72,8 +72,8 @@ async def test_a_battery_on_a_bus_is_heard_shown_and_kept(line: FlowLine) -> Non
     assert result["step_id"] == "confirm_can"
     shown = result["description_placeholders"]
     assert shown["protocol"] == "Pylon CAN"
-    assert shown["rate"] == "500000 bit/s"
-    assert "PYLON" in shown["maker"]
+    assert shown["rate"] == "500 kbit/s"
+    assert shown["maker"] == "It calls itself: PYLON."
     assert shown["inverter"] == "An inverter was heard beside it."
     assert shown["tells"] == TEXTS["selector"]["tells"]["options"]["pylon"]
     assert shown["silence"].startswith("The adapter only listens")
@@ -109,6 +109,19 @@ async def test_every_family_is_set_up_by_its_name(line: FlowLine, name: str) -> 
     result = await line.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["data"][CONF_PROTOCOL] == family
+
+
+@pytest.mark.parametrize(("name", "inverter"), [("growatt", "growatt"), ("deye_pcs", "deye")])
+async def test_a_code_is_no_name(line: FlowLine, name: str, inverter: str) -> None:
+    """Two letters that stand for a maker tell a person nothing."""
+    line.plug_bus(sends=name, inverter=inverter)
+    result = await line.listen()
+    assert result["description_placeholders"]["maker"] == ""
+
+
+def test_what_switches_itself_off_says_so_before_it_is_set_up() -> None:
+    """Else it would seem broken after half an hour without an inverter."""
+    assert "switches itself off after 25 to 60 minutes" in TEXTS["selector"]["tells"]["options"]["growatt"]
 
 
 async def test_packs_that_tell_of_themselves_are_listed_and_kept(line: FlowLine) -> None:
@@ -168,13 +181,16 @@ async def test_what_is_known_of_the_adapter_s_silence_is_said(line: FlowLine, de
 
 
 async def test_it_is_said_what_goes_on_meanwhile(hass: HomeAssistant, line: FlowLine) -> None:
-    """That nothing is sent, and what was recognised so far."""
+    """That nothing is sent, at which bit rate, and what was recognised so far, in words also where that is nothing."""
     line.plug_bus()
     flow = await line.submit(await line.open_bus_form(), {CONF_DEVICE: BUS})
     assert flow["progress_action"] == "on_bus"
-    await line.clock.advance(2)
+    said = {"device": BUS, "rate": "500 kbit/s", "recognised": "No battery has been recognised yet."}
+    assert flow["description_placeholders"] == said
+    for _ in range(4):
+        await line.clock.advance(1)
     flow = readable(await hass.config_entries.flow.async_configure(flow["flow_id"]))
-    assert flow["description_placeholders"]["baudrate"] == "500000"
+    assert flow["description_placeholders"] == {**said, "recognised": "Recognised so far: Pylon CAN."}
     hass.config_entries.flow.async_abort(flow["flow_id"])
 
 
@@ -401,6 +417,30 @@ async def test_a_bus_that_does_not_open_is_explained_and_can_be_tried_again(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
+@pytest.mark.parametrize(
+    ("typed", "device", "error"),
+    [
+        ("hello", "socketcan:hello", "interface_missing"),
+        ("can7", "socketcan:can7", "interface_missing"),
+        ("/dev/ttyUSB99", "slcan:/dev/ttyUSB99", "bus_missing"),
+        ("", "", "bad_bus"),
+    ],
+)
+async def test_what_leads_nowhere_is_answered_with_what_can_be_typed(
+    line: FlowLine, typed: str, device: str, error: str
+) -> None:
+    """Any word could be the name of an interface; a slip of the pen is told which forms there are."""
+    line.plug_bus(device)
+    line.refusals[device] = LinkProblem.MISSING
+    result = await line.submit(await line.open_bus_form(), {CONF_DEVICE: typed})
+    if result["type"] is FlowResultType.SHOW_PROGRESS:
+        result = await line.scanned(result)
+    assert result["errors"] == {"base": error}
+    text = TEXTS["config"]["error"][error].format(**result["description_placeholders"])
+    assert all(form in text for form in ("/dev/ttyUSB0", "socketcan:can0", "slcan:socket://"))
+    assert "ip link" not in text
+
+
 async def test_an_interface_that_is_down_comes_with_the_command_that_brings_it_up(line: FlowLine) -> None:
     """To be copied, with the name of this very interface: listening only, without an inverter, and how to take it down."""
     line.plug_bus("socketcan:can3")
@@ -442,8 +482,8 @@ async def test_an_adapter_that_vanishes_while_it_is_listened_to_is_said(line: Fl
 @pytest.mark.parametrize(
     ("device", "asked", "advice"),
     [
-        (BUS, {}, "only 500000 bit/s was tried"),
-        (BUS, {"baudrate": "250000"}, "only 250000 bit/s was tried"),
+        (BUS, {}, "only 500 kbit/s was tried"),
+        (BUS, {"baudrate": "250000"}, "only 250 kbit/s was tried"),
         (BUS, {"baudrate": "auto"}, ""),
         (SOCKETCAN, {}, "set outside of Home Assistant"),
         ("socketcand:host:29536/can0", {}, "set outside of Home Assistant"),
@@ -480,7 +520,7 @@ async def test_a_wrong_bit_rate_on_slcan_is_named_although_it_looks_like_silence
     finally:
         adapter.stop()
     assert result["errors"] == {"base": "bus_silent"}
-    assert "only 500000 bit/s was tried" in result["description_placeholders"]["advice"]
+    assert "only 500 kbit/s was tried" in result["description_placeholders"]["advice"]
     manager.async_abort(result["flow_id"])
 
 
@@ -528,12 +568,34 @@ async def test_a_battery_that_nobody_acknowledges_is_explained(
     assert advice in result["description_placeholders"]["advice"]
 
 
-async def test_an_inverter_without_a_battery_is_called_so(line: FlowLine) -> None:
-    """And which it is."""
-    line.plug_bus(sends=None, inverter="victron")
+async def test_the_bit_rate_that_was_found_is_kept_for_an_adapter_that_is_to_acknowledge(line: FlowLine) -> None:
+    """Who follows the advice would else be refused: an adapter that acknowledges must not try out rates."""
+    line.plug_bus(bitrate=250_000, alone=True)
+    result = await line.listen(baudrate="auto")
+    assert result["errors"] == {"base": "unacknowledged"}
+    assert _suggested(result, CONF_BAUDRATE) == "250000"
+    asked = {name: _suggested(result, name) for name in (CONF_DEVICE, CONF_BAUDRATE)}
+    result = await line.scanned(await line.submit(result, {**asked, CONF_ACKNOWLEDGE: True}))
+    assert result["step_id"] == "confirm_can"
+    assert result["description_placeholders"]["rate"] == "250 kbit/s"
+
+
+@pytest.mark.parametrize(
+    ("inverter", "named"), [("victron", "A Victron system was heard"), ("growatt", "A Growatt inverter was heard")]
+)
+async def test_an_inverter_without_a_battery_is_called_so(line: FlowLine, inverter: str, named: str) -> None:
+    """And which it is, once."""
+    line.plug_bus(sends=None, inverter=inverter)
     result = await line.listen()
     assert result["errors"] == {"base": "inverter_only"}
-    assert result["description_placeholders"]["inverter"] == "A Victron system was heard beside it."
+    text = TEXTS["config"]["error"]["inverter_only"].format(**result["description_placeholders"])
+    assert text.startswith(f"{named}, but no battery. Check")
+
+
+def test_every_inverter_has_words_with_a_battery_and_without_one() -> None:
+    """The same ones."""
+    words = TEXTS["selector"]
+    assert set(words["inverter"]["options"]) - {"none"} == set(words["only_inverter"]["options"])
 
 
 async def _chatter(line: FlowLine, *ids: int) -> Any:

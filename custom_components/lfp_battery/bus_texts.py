@@ -37,6 +37,8 @@ _OUTCOMES: Mapping[Outcome, str] = {
 }
 
 _USUAL_BITRATE = 500_000  # can.md section 2
+# Letters of a code that takes the place of a name: as Growatt's 320 and Deye's 35E have it (can.md sections 6.5, 6.11).
+_CODE = 2
 
 
 def address_of(device: str) -> CanAddress | None:
@@ -75,8 +77,11 @@ def package(address: CanAddress | None) -> str:
 
 def problem(kind: LinkProblem, address: CanAddress | None, words: Words) -> Failure:
     """In words, why a bus could not be listened to; without an address, why it is none."""
+    error = _PROBLEMS[kind]
+    if kind is LinkProblem.MISSING and address is not None and address.interface is Interface.SOCKETCAN:
+        error = "interface_missing"  # any plain word is read as the name of one
     return Failure(
-        error=_PROBLEMS[kind],
+        error=error,
         placeholders={**commands(address), "package": package(address)},
         advice=words.text("advice", "socketcan") if kind is LinkProblem.DRIVER else "",
     )
@@ -97,7 +102,7 @@ def failure(report: ScanReport, address: CanAddress, words: Words, *, acknowledg
         advice = words.find("hint", report.dialect or "") or words.text("hint", "out_of_scope")
     return Failure(
         error=error,
-        placeholders={"inverter": inverter(report, words), **commands(address)},
+        placeholders={"inverter": only_inverter(report, words), **commands(address)},
         advice=advice,
         capture=report.capture,
     )
@@ -148,7 +153,9 @@ def silence(address: CanAddress, words: Words, *, acknowledge: bool) -> str:
 
 def rate(bitrate: int | None, words: Words) -> str:
     """The bit rate, or that it is not ours to set."""
-    return words.text("rate", "outside") if bitrate is None else words.text("rate", "known", bitrate=bitrate)
+    return (
+        words.text("rate", "outside") if bitrate is None else words.text("rate", "known", bitrate=f"{bitrate / 1000:g}")
+    )
 
 
 def inverter(report: ScanReport, words: Words) -> str:
@@ -158,11 +165,24 @@ def inverter(report: ScanReport, words: Words) -> str:
     return words.find("inverter", report.inverter) or words.text("inverter", "generic")
 
 
+def only_inverter(report: ScanReport, words: Words) -> str:
+    """Whose frames were heard where no battery's were."""
+    return words.find("only_inverter", report.inverter or "") or words.text("only_inverter", "generic")
+
+
+def recognised(protocol: str | None, words: Words) -> str:
+    """What was recognised so far, while it is listened."""
+    if protocol is None:
+        return words.text("recognised", "nothing")
+    return words.text("recognised", "so_far", protocol=words.protocol(protocol))
+
+
 def tells(report: ScanReport, words: Words) -> str:
     """What this set of frames can and cannot tell."""
     return words.text("tells", report.protocol) if report.protocol in CAN and report.protocol else ABSENT
 
 
-def maker(report: ScanReport) -> str:
-    """Who made the battery, as it says itself."""
-    return plain(name_of(report))
+def maker(report: ScanReport, words: Words) -> str:
+    """What the battery calls itself; empty where that is nothing or a code, which tells a person nothing."""
+    name = name_of(report)
+    return "" if name is None or len(name) <= _CODE else words.text("name", "said", name=plain(name))

@@ -9,6 +9,7 @@ from typing import Any, Final, override
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigFlowResult
 from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import (
     BooleanSelector,
     SelectOptionDict,
@@ -147,6 +148,18 @@ class CanFlow(ScanFlow):
         return "on_bus" if self._on_can else super()._progress_action()
 
     @override
+    async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Beside the bar say what is known in words, and nothing of what is not."""
+        result = await super().async_step_scan(user_input)
+        if self._bus is not None and self._on_can and result["type"] is FlowResultType.SHOW_PROGRESS:
+            result["description_placeholders"] = {
+                "device": str(self._bus),
+                "rate": bus_texts.rate(self._shown.baudrate or self._rates(self._bus)[0], self._words),
+                "recognised": bus_texts.recognised(self._shown.protocol, self._words),
+            }
+        return result
+
+    @override
     async def _async_look(self, device: str) -> ScanReport:
         if not self._on_can:
             return await super()._async_look(device)
@@ -175,6 +188,9 @@ class CanFlow(ScanFlow):
         if report.outcome is Outcome.FOUND and report.protocol in CAN:
             # who acknowledges beside an inverter hides from it that its own frames do not arrive
             return bus_texts.not_alone(report, self._words) if self._acknowledges and report.inverter else None
+        if report.outcome is Outcome.UNACKNOWLEDGED and report.baudrate in _RATES:
+            # with the adapter told to acknowledge, as is advised, rates are not tried out any more
+            self._asked = {**self._asked, CONF_BAUDRATE: str(report.baudrate)}
         return bus_texts.failure(report, self._bus, self._words, acknowledge=self._acknowledges)
 
     @override
@@ -188,7 +204,7 @@ class CanFlow(ScanFlow):
         if not self._on_can or self._bus is None:
             return {}
         return {
-            "maker": bus_texts.maker(report),
+            "maker": bus_texts.maker(report, self._words),
             "inverter": bus_texts.inverter(report, self._words),
             "tells": bus_texts.tells(report, self._words),
             "silence": bus_texts.silence(self._bus, self._words, acknowledge=self._acknowledges),
