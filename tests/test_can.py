@@ -6,7 +6,15 @@ import logging
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL, STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.const import (
+    CONF_DEVICE,
+    CONF_MODEL,
+    CONF_PROTOCOL,
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
@@ -90,6 +98,20 @@ async def test_a_bank_has_an_entity_for_whatever_its_family_tells(home: CanHome,
     await home.start()
     await home.wait(2 * CYCLE)
     assert keys <= home.entities(home.bank_device()).keys()
+
+
+@pytest.mark.parametrize(("model", "known"), [(None, False), ("6.5 kWh", True)])
+async def test_stored_energy_is_there_only_where_it_can_be_worked_out(
+    home: CanHome, model: str | None, known: bool
+) -> None:
+    """Frames that tell a capacity and no number of cells need the figures of a model; else it would be unknown for ever."""
+    home.plug_bus("growatt", inverter="growatt", options={CONF_MODEL: model} if model else {})
+    await home.start()
+    await home.wait(2 * CYCLE)
+    assert "remaining_capacity" in home.entities(home.bank_device())
+    assert ("stored_energy" in home.entities(home.bank_device())) is known
+    if known:
+        assert home.value(None, "stored_energy") > 0
 
 
 async def test_extremes_say_where_they_are(home: CanHome) -> None:

@@ -3,7 +3,14 @@
 import pytest
 
 from custom_components.lfp_battery.bms.model import BatteryState
-from custom_components.lfp_battery.estimate import Rating, RunningTotal, Smoothed, stored_energy, time_left
+from custom_components.lfp_battery.estimate import (
+    Rating,
+    RunningTotal,
+    Smoothed,
+    stored_energy,
+    tells_energy,
+    time_left,
+)
 
 
 def test_stored_energy_is_the_usable_one_where_the_manual_names_it() -> None:
@@ -44,6 +51,18 @@ def test_stored_energy_is_unknown_without_a_charge_or_a_voltage() -> None:
     """Nothing is made up."""
     assert stored_energy(BatteryState(soc=50.0), 16, Rating()) is None
     assert stored_energy(BatteryState(remaining_capacity=50.0), None, Rating()) is None
+
+
+@pytest.mark.parametrize("cells", [None, 16])
+@pytest.mark.parametrize("rating", [Rating(), Rating(voltage=51.2), Rating(usable_energy=4.6)])
+@pytest.mark.parametrize("reported", [{}, {"remaining_capacity": 50.0}, {"full_capacity": 100.0}])
+def test_what_can_be_worked_out_is_known_beforehand(
+    reported: dict[str, float], rating: Rating, cells: int | None
+) -> None:
+    """By what the battery reports and what is known of it: an entity that is unknown for ever helps nobody."""
+    for fields in (reported, {"full_capacity": 100.0, **reported}):
+        worked_out = stored_energy(BatteryState(**fields), cells, rating)
+        assert tells_energy(fields.keys(), cells, rating) is (worked_out is not None)
 
 
 @pytest.mark.parametrize(

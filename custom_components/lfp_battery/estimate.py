@@ -1,5 +1,6 @@
 """What is worked out from readings: stored energy, time left, a current without its jitter. Pure."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 import math
 
@@ -37,6 +38,14 @@ def stored_energy(state: BatteryState, cells: int | None, rating: Rating, packs:
     if (voltage := rating.voltage or (cells * NOMINAL_CELL_VOLTAGE if cells else None)) is None:
         return None
     return remaining * voltage / 1000
+
+
+def tells_energy(fields: Collection[str], cells: int | None, rating: Rating) -> bool:
+    """Whether `stored_energy` can ever be worked out of a battery that reports these fields of the model."""
+    if "remaining_capacity" not in fields:
+        return False
+    by_share = rating.usable_energy is not None and "full_capacity" in fields
+    return by_share or bool(rating.voltage or cells)
 
 
 def time_left(state: BatteryState, current: float | None, floor: float) -> float | None:

@@ -22,7 +22,7 @@ from homeassistant.helpers.typing import StateType
 from .bms.model import Mode
 from .coordinator import LfpBankCoordinator, LfpUnit
 from .entity import LfpEntityDescription
-from .estimate import stored_energy, time_left
+from .estimate import stored_energy, tells_energy, time_left
 
 CELL_CHANGE = 0.002  # V
 TEMPERATURE_CHANGE = 0.1  # K
@@ -198,7 +198,7 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         UnitOfEnergy.KILO_WATT_HOUR,
         2,
         translation_key="stored_energy",
-        needs=("remaining_capacity",),
+        exists_fn=lambda unit: tells_energy(unit.record.fields, unit.record.cells, unit.settings.rating),
         value_fn=_stored,
         change=0.01,
     ),
