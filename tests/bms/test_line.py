@@ -99,7 +99,7 @@ async def test_a_line_that_was_shut_is_opened_at_once_by_whoever_starts_again() 
 
 
 async def test_that_somebody_has_to_bring_the_interface_up_is_told_of_a_line_that_is_away_already() -> None:
-    """An adapter that was pulled out and put back: its interface is down, and that is said once."""
+    """An adapter that was pulled out and put back: its interface is down, and that is said once, and once when it is no longer so."""
     clock = DrivenClock()
     bus = SimBus(make_speaker("pylon", SimBank(1, clock)), clock=clock, grain=0.02)
     told = Told(clock)
@@ -110,9 +110,11 @@ async def test_that_somebody_has_to_bring_the_interface_up_is_told_of_a_line_tha
     await clock.advance(1)
     bus.replug()
     await clock.advance(60)
+    bus.main.refusal = LinkProblem.MISSING
+    await clock.advance(60)
     bus.main.refusal = None
     await clock.advance(20)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     problems = [error.problem if error else None for _, error in told.links]
-    assert problems == [None, LinkProblem.LOST, LinkProblem.DOWN, None]
+    assert problems == [None, LinkProblem.LOST, LinkProblem.DOWN, LinkProblem.MISSING, None]

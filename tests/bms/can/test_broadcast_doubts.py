@@ -263,9 +263,9 @@ async def _in_turn(rig: BusRig, times: int, one: dict[str, str], other: dict[str
     [
         ({"x356": flow(current=50.0)}, {"x356": flow(current=-5.0)}, 0.45),
         ({"x356": flow(current=12.0)}, {"x356": flow(current=8.0)}, 0.3),
-        ({"x351": limits(charge=100)}, {"x351": limits(charge=0)}, 0.5),
-        ({"x35C": "c000"}, {"x35C": "4000"}, 0.5),
-        ({"x35E": b"PYLON   ".hex()}, {"x35E": b"DEYE    ".hex()}, 0.5),
+        ({"x351": limits(charge=100)}, {"x351": limits(charge=0)}, 0.4),
+        ({"x35C": "c000"}, {"x35C": "4000"}, 0.4),
+        ({"x35E": b"PYLON   ".hex()}, {"x35E": b"DEYE    ".hex()}, 0.4),
         ({"x359": alarms((0, 1))}, {"x359": alarms()}, 0.4),
     ],
     ids=["current", "a little current", "limits", "requests", "names", "alarms"],
@@ -293,6 +293,57 @@ async def test_a_load_that_comes_and_goes_with_every_frame_is_no_second_battery(
             await rig.clock.advance(1)
     assert rig.shown["two_sources"] == []
     assert rig.state.current is not None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"x351": limits(charge=99.9)}, {"x351": limits(charge=100)}),
+        ({"x35C": "c000"}, {"x35C": "8000"}),
+        ({"x35C": "c000"}, {"x35C": "c001"}),
+        ({"x35E": b"PYLON   ".hex()}, {"x35E": b"V2.0    ".hex()}),
+    ],
+    ids=["a limit that wavers", "a permission that goes to and fro", "a bit that nobody reads", "two names"],
+)
+async def test_what_a_battery_says_in_turn_at_one_pace_is_of_one(
+    make_bus: MakeBus, one: dict[str, str], other: dict[str, str]
+) -> None:
+    """Once a second: a second battery would come in between. Hidden for minutes before."""
+    rig = await make_bus()
+    for _ in range(60):
+        for frames in one, other:
+            await rig.say(**pylon_set(**frames))
+            await rig.clock.advance(1)
+    assert rig.shown["two_sources"] == []
+    assert rig.state.voltage is not None
+
+
+@pytest.mark.parametrize("period", [30, 35, 60, 100])
+async def test_a_frame_that_comes_now_and_then_and_stays_the_same_is_of_one(make_bus: MakeBus, period: int) -> None:
+    """BYD's name comes once a minute; after nine minutes it was taken for two before."""
+    rig = await make_bus()
+    for second in range(12 * period):
+        frames = pylon_set(x356=flow(current=10.0 + second % 3))
+        if second % period:
+            for name in "x351", "x35C", "x35E":
+                frames.pop(name)
+        await rig.say(**frames)
+        await rig.clock.advance(1)
+    assert rig.shown["two_sources"] == []
+    assert rig.state.voltage is not None
+
+
+async def test_an_alarm_that_is_told_when_it_comes_and_goes_is_of_one(make_bus: MakeBus) -> None:
+    """Sofar's 35A is always another one, and is on for a shorter time than it is off."""
+    rig = await make_bus(family="sofar")
+    steady = {key: value for key, value in pylon_set().items() if key in {"x351", "x355", "x356"}}
+    steady |= {"x30F": "0003000000000000", "x359": "0201000000000000"}
+    for _ in range(12):
+        for pairs, seconds in ("04" + "00" * 7, 5), ("08" + "00" * 7, 20):
+            await rig.say(x35A=pairs)
+            await rig.repeat(seconds, **steady)
+    assert rig.shown["two_sources"] == []
+    assert rig.state.voltage is not None
 
 
 async def test_a_battery_that_sends_twice_in_uneven_turn_is_one(make_bus: MakeBus) -> None:

@@ -22,7 +22,7 @@ class ClientListener(Protocol):
     def link_changed(self, error: LinkError | None) -> None:
         """The link went away (once, with the reason) or is back (None).
 
-        Told again while it is away when it turns out that a person has to bring the interface up (`LinkProblem.DOWN`).
+        Told again while it is away when a person has to bring the interface up by now (`LinkProblem.DOWN`), or no longer.
         """
 
     def other_master(self, protocol: str | None = None) -> None:

@@ -20,9 +20,10 @@ _ESSENTIAL = frozenset({"voltage", "current", "soc", "cell_voltages", "cell_volt
 _FURTHEST = (("soc", 2.0), ("voltage", 4.0))
 # So many swings within so many seconds, or within so many periods, are two batteries that send under one id.
 _SWINGS, _SWING_SECONDS, _SWING_PERIODS = 3, 60.0, 10
-# Two that are alike in all that was measured are known by a frame whose payload is one and the other in turn, so many
-# times without a miss. What a battery allows, asks for and is called does not do that ...
-_TURNS = 6
+# Two that are alike in all that was measured are known by a frame that says one thing and another in turn, so many times
+# without a miss, and comes in pairs: the gaps, too, are longer and shorter in turn, by this share of the two. One battery
+# whose limit wavers by a step, or whose load goes on and off, sends at one pace.
+_TURNS, _UNEVEN = 6, 0.05
 _STEADY = frozenset(
     {
         "charge_voltage_limit",
@@ -36,9 +37,7 @@ _STEADY = frozenset(
         "manufacturer",
     }
 )
-# ... but a loose contact may change an alarm, and a load the current, with every frame. These count where the frames come
-# in pairs as well: the gaps, too, are longer and shorter in turn, by this share of the two. A; what is still alike.
-_UNEVEN, _LEAST_CURRENT = 0.05, 1.0
+_LEAST_CURRENT = 1.0  # A, by which two currents are not alike
 
 _NOTHING: frozenset[str] = frozenset()
 _NO_ALARMS: frozenset[Alarm] = frozenset()
@@ -75,8 +74,8 @@ class HeardFrame:
         self._lasting = lasting
         self._gaps: deque[float] = deque(maxlen=_OBSERVED)
         self._swings: deque[float] = deque(maxlen=_SWINGS)
-        self._turns = 0  # how often the payload was the one before the last again, without a miss
-        self._before: tuple[bytes, Said | None] | None = None  # the payload before this one
+        self._turns = 0  # how often it said the same as the one before the last, without a miss
+        self._before: Said | None = None  # what the payload before this one says
         self._last_alarms: tuple[float, frozenset[Alarm]] = (now, _NO_ALARMS)  # that were said before, until when
         self.said: Said | None
         self._pending: Said | None
@@ -98,8 +97,8 @@ class HeardFrame:
             before = self._resume(now)
         else:
             self._gaps.append(now - self.received)
-            self._take_turns(data, said, now)
-        self._before = (self.data, self._heard)
+            self._take_turns(said, now)
+        self._before = self._heard
         self.data = data
         self.received = now
         self.count += 1
@@ -159,22 +158,23 @@ class HeardFrame:
         self._set(replace(said, values={**said.values, **{name: first.values[name] for name in far}}))
         self._pending = said
 
-    def _take_turns(self, data: bytes, said: Said | None, now: float) -> None:
+    def _take_turns(self, said: Said | None, now: float) -> None:
         """Note whether it is what it was before the last one, as where two batteries send in turn."""
+        if self._lasting:  # what comes only when it is another is always one and the other in turn
+            return
         before, last = self._before, self._heard
-        if before is None or said is None or last is None or before[1] is None:
+        if before is None or said is None or last is None or last.values == said.values:
             self._turns = 0
             return
-        steady = bool(said.values) and said.values.keys() <= _STEADY
-        if steady or "alarms" in said.values:
-            alike = data == before[0]
+        if "alarms" in said.values or said.values.keys() <= _STEADY:
+            alike = said.values == before.values
         else:
-            alike = _in_turn(before[1], last, said)
+            alike = _in_turn(before, last, said)
         if not alike:
             self._turns = 0
             return
         self._turns += 1
-        if self._turns >= _TURNS and (steady or self._comes_in_pairs):
+        if self._turns >= _TURNS and self._comes_in_pairs:
             self._swings.append(now)
 
     @property

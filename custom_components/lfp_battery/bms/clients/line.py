@@ -34,6 +34,7 @@ class Line:
         "_forget",
         "_listener",
         "_longest",
+        "_told_down",
         "_told_up",
         "_transport",
         "_up_since",
@@ -57,6 +58,7 @@ class Line:
         self._forget = forget
         self._longest = longest
         self._told_up: bool | None = None  # what the listener knows of the link
+        self._told_down = False  # ... and whether the reason was one for a person to see to
         self._attempts = 0  # to open it since it was last up for a while
         self._up_since: float | None = None  # monotonic
         self.down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
@@ -113,9 +115,10 @@ class Line:
             self._attempts = 0
         self._up_since = None
         # an interface that has to be brought up is noticed only when it is opened again, and a person must do it
-        needed = err.problem is LinkProblem.DOWN and (self.down is None or self.down.problem is not LinkProblem.DOWN)
+        was_down = self._told_down
+        self._told_down = err.problem is LinkProblem.DOWN
         self.down = err
         self._forget(err)
-        if self._told_up is not False or needed:
+        if self._told_up is not False or was_down != self._told_down:
             self._told_up = False
             self._listener.link_changed(err)
