@@ -1,13 +1,15 @@
 """An adapter that acknowledges at a wrong bit rate is taken off the bus, and others are left on it."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
+from custom_components.lfp_battery.bms.can_frame import CanFrame
 from custom_components.lfp_battery.bms.clients.broadcast import BroadcastClient
 from custom_components.lfp_battery.bms.clock import DrivenClock, SystemClock
 from custom_components.lfp_battery.bms.discovery import Outcome, listen
-from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.protocols.can import CAN
 from custom_components.lfp_battery.bms.transports.can import PythonCanBus, open_bus
 from custom_components.lfp_battery.bms.transports.can_address import parse_can_address
@@ -15,7 +17,7 @@ from custom_components.lfp_battery.bms.transports.guarded import GuardedBus
 from custom_components.lfp_battery.bms.transports.slcan import SlcanBus
 from tests.bms.rig import Told
 from tests.simulator.bank import SimBank
-from tests.simulator.can.bus import SimBus
+from tests.simulator.can.bus import SimBus, SimPort
 from tests.simulator.can.families import make_speaker
 from tests.simulator.can.inverter import usual_inverter
 
@@ -63,6 +65,8 @@ async def test_an_adapter_that_hears_only_errors_and_may_cause_them_is_taken_off
     await site.clock.advance(_TIME)
     # 60, 120, 240, 480 and 900 s later, and up to ten until the client asks again
     assert 4 <= site.port.opened <= 6
+    # for all these attempts, the owner was told of one loss and of no return
+    assert len(site.told.links) == 2
     assert site.bus.destroyed <= 6 * sooner
     await site.stop()
 
@@ -109,6 +113,139 @@ async def test_errors_between_frames_are_no_reason_to_leave() -> None:
     await site.clock.advance(100.0)
     assert [error for _, error in site.told.links] == [None]
     await site.stop()
+
+
+async def _given_up() -> tuple[DrivenClock, SimBus, SimPort, GuardedBus]:
+    """A bus at a wrong bit rate that was given up, a minute ago."""
+    clock = DrivenClock()
+    bus = SimBus(make_speaker("pylon", SimBank(1, clock)), clock=clock, bitrate=250_000)
+    port = bus.port(500_000, silent=False)
+    guarded = GuardedBus(port, clock)
+    await guarded.open()
+    receiving = asyncio.create_task(guarded.receive(100.0))
+    await clock.advance(8.0)
+    assert receiving.done(), "also a long wait ends when there are only errors"
+    with pytest.raises(LinkError, match="bit rate"):
+        await receiving
+    await clock.advance(60.0)
+    return clock, bus, port, guarded
+
+
+async def _taken(guarded: GuardedBus, clock: DrivenClock) -> Sequence[CanFrame]:
+    """What has arrived."""
+    receiving = asyncio.create_task(guarded.receive(0.0))
+    await clock.advance(0.0)
+    assert receiving.done()
+    return await receiving
+
+
+async def test_a_bus_that_was_given_up_fails_to_open_while_only_errors_are_heard() -> None:
+    """The adapter has left it again by then, and is not let near it for twice as long."""
+    clock, _, port, guarded = await _given_up()
+    opening = asyncio.create_task(guarded.open())
+    await clock.advance(5.0)
+    assert (opening.done(), port.is_open) == (False, True)
+    await clock.advance(2.0)
+    assert opening.done()
+    with pytest.raises(LinkError) as caught:
+        await opening
+    assert caught.value.problem is LinkProblem.FAILED
+    assert (port.is_open, port.opened) == (False, 2)
+    await clock.advance(110.0)
+    with pytest.raises(LinkError):
+        await guarded.open()
+    assert port.opened == 2
+
+
+async def test_the_frames_that_ended_the_wait_for_a_bus_are_received() -> None:
+    """Nothing is lost by having been read to see whether the bus is right; nor is it given out twice."""
+    clock, bus, port, guarded = await _given_up()
+    bus.true_bitrate = 500_000
+    opening = asyncio.create_task(guarded.open())
+    await clock.advance(3.0)
+    await opening
+    read = port.received
+    assert read > 0
+    assert len(await _taken(guarded, clock)) == read
+    rest = await _taken(guarded, clock)
+    assert len(rest) == port.received - read
+    await guarded.close()
+
+
+async def test_frames_that_were_kept_are_forgotten_when_the_bus_is_closed() -> None:
+    """They belong to a time that is over."""
+    clock, bus, _, guarded = await _given_up()
+    bus.true_bitrate = 500_000
+    opening = asyncio.create_task(guarded.open())
+    await clock.advance(3.0)
+    await opening
+    await guarded.close()
+    with pytest.raises(LinkError):
+        await _taken(guarded, clock)
+
+
+async def test_a_bus_that_was_given_up_and_is_quiet_now_is_open_after_a_wait() -> None:
+    """A battery may be asleep, and to hear nothing disturbs nobody."""
+    clock, bus, port, guarded = await _given_up()
+    bus.quiet = True
+    opening = asyncio.create_task(guarded.open())
+    await clock.advance(5.0)
+    assert not opening.done()
+    await clock.advance(2.0)
+    assert opening.done()
+    await opening
+    assert port.is_open
+    assert await _taken(guarded, clock) == []
+    await guarded.close()
+
+
+async def test_an_opening_that_is_broken_off_leaves_the_bus() -> None:
+    """Whether by whoever asked for it, or by an adapter that is pulled out."""
+    clock, _, port, guarded = await _given_up()
+    opening = asyncio.create_task(guarded.open())
+    await clock.advance(2.0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    assert (opening.cancelled(), port.is_open) == (True, False)
+    opening = asyncio.create_task(guarded.open())
+    await clock.advance(2.0)
+    port.unplug()
+    await clock.settle()
+    with pytest.raises(LinkError) as caught:
+        await opening
+    assert (caught.value.problem, port.is_open) == (LinkProblem.LOST, False)
+
+
+async def test_a_few_errors_in_a_night_asleep_do_not_cost_the_first_frames_of_the_morning() -> None:
+    """Only those of the last seconds count."""
+    site = _Site()
+    site.port.bitrate = 250_000
+    await site.clock.advance(5.0)
+    site.bus.quiet = True
+    for _ in range(11):  # less than the two minutes after which the client opens it anew
+        site.bus.disturb(1)
+        await site.clock.advance(10.0)
+    site.bus.quiet = False
+    await site.clock.advance(5.0)
+    assert [error for _, error in site.told.links] == [None]
+    assert site.told.banks[-1][1].online
+    await site.stop()
+
+
+async def test_what_waits_is_read_before_a_bus_is_judged() -> None:
+    """Errors and then frames, while whoever listens was busy elsewhere."""
+    site = _Site()
+    await site.stop()
+    site.bus.quiet = True
+    await site.guarded.open()
+    for _ in range(10):
+        await site.clock.advance(0.9)
+        site.bus.disturb(3)
+    site.port.bitrate = 250_000
+    site.bus.quiet = False
+    await site.clock.advance(1.0)
+    assert await _taken(site.guarded, site.clock)
+    await site.guarded.close()
 
 
 async def test_a_search_says_itself_that_the_bit_rate_is_wrong() -> None:

@@ -104,7 +104,8 @@ _WAYS: Final[Mapping[Interface, _Way]] = MappingProxyType(
 def open_bus(address: CanAddress, *, bitrate: int | None, listen_only: bool, clock: Clock) -> CanTransport:
     """The transport of a bus, closed as yet.
 
-    `bitrate` matters where `address.adapter.sets_bitrate`; None: 500 kbit/s, where the adapter is sure to keep quiet.
+    `bitrate` matters where `address.adapter.sets_bitrate`; None: 500 kbit/s with an adapter that is able to keep
+    quiet for certain, asked to or not; any other does not open without one.
     `listen_only` is heeded where the adapter can (see `Silence`), and one that never is silent is not opened with it;
     what came of it is the transport's `silent`.
     """
