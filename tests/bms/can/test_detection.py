@@ -465,6 +465,37 @@ def test_dyness_without_its_35c_is_not_sofar() -> None:
     assert [family for _, family in _settled(_sets(counted, 0, 30))] == ["sofar"]
 
 
+# Counts in the first bytes of 359, or figures in the last ones.
+SOFAR_359 = ("0110011000000000", "0000000001100110")
+
+
+@pytest.mark.parametrize("figures", SOFAR_359)
+def test_sofar_is_known_by_its_figures_beside_its_alarms(figures: str) -> None:
+    """Whichever half of 359 they are in."""
+    sofar = (*GENERIC, ("359", figures), ("30F", "0003000000000000"), ("35A", "00" * 8))
+    assert [family for _, family in _settled(_sets(sofar, 0, 60))] == ["sofar"]
+
+
+@pytest.mark.parametrize("figures", [*SOFAR_359, None])
+def test_alarms_that_come_late_disprove_no_sofar_that_was_assumed(figures: str | None) -> None:
+    """35A is sent on change, long after the rest; nothing of Pylon's was heard, even where 359 never comes."""
+    detector = Detector()
+    detector.assume("sofar")
+    rest = (*GENERIC, ("30F", "0003000000000000"), *(() if figures is None else (("359", figures),)))
+    changes = _hear(detector, sorted([*_sets(rest, 0, 300), *_sets([("35A", "00" * 8)], 60.5, 300, every=10)]))
+    assert {verdict.family for _, verdict in changes} == {"sofar"}
+
+
+def test_a_worse_family_is_known_by_what_is_heard_and_not_by_what_was_assumed() -> None:
+    """372 is none of Sol-Ark's, but Pylon's set is only what is left over of the assumption until a 359 is heard."""
+    detector = Detector()
+    detector.assume("solark")
+    changes = _hear(detector, _sets((*GENERIC, VICTRON[4]), 0, 20))
+    assert {verdict.family for _, verdict in changes} == {"solark"}
+    changes = _hear(detector, _sets((*PYLON, VICTRON[4]), 20, 24))
+    assert changes[-1][1].family == "pylon"
+
+
 @pytest.mark.parametrize("tag", ["504E", "0000"])
 def test_an_inverter_of_sofar_makes_no_sofar_of_a_pylon(tag: str) -> None:
     """605 and 705 come from it, whatever battery it has; without 359 and 35C they tell."""

@@ -257,19 +257,24 @@ class Detector:
             self._take(marker, at)
 
     def _judge_settled(self, at: float) -> None:
-        """Ask them with what was proved since; a family stays while what is its own is heard, and was not disproved."""
+        """Ask them with what was proved since; a family stays while what is its own is heard, and was not disproved.
+
+        A worse one is known by what is heard, not by what was assumed.
+        """
         marker, settled = marked(self._proved), self._settled
         if marker is None or marker is self._candidate or settled is None:
             return
+        fresh = self._fresh(at)
+        if (marker.clear or marker.order > settled.order) and not marker.fits(
+            Evidence(ids=fresh, signs=self._proved.signs)
+        ):
+            return  # it was there once
         if marker.clear:
-            fresh = self._fresh(at)
-            if not marker.fits(Evidence(ids=fresh, signs=self._proved.signs)):
-                return  # it was there once
             explained = marker.typical.ids | CAN[marker.family].ids
             kept = {one for one in fresh - explained if self._heard[one].is_fresh(at, _FRESH, _FRESH_PERIODS)}
             if settled.fits(Evidence(ids=kept, signs=self._proved.signs)):
                 return
-        elif settled.clear and settled.fits(Evidence(ids=self._fresh(at), signs=self._proved.signs)):
+        elif settled.clear and settled.fits(Evidence(ids=fresh, signs=self._proved.signs)):
             return
         if marker.order > settled.order and settled.clear:
             self._begin_anew(at)

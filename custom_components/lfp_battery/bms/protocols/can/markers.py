@@ -98,6 +98,7 @@ _MEGAREVO: Final = _ext(*range(0x1F000300, 0x1F000305))
 _PYLON: Final = frozenset({0x359, 0x35C})
 _SOFAR_QUERIES: Final = frozenset({0x605, 0x705})
 _SHARED: Final = frozenset({0x351, 0x355, 0x356})
+_SOFAR_SIGNS: Final = frozenset({Sign.COUNTS, Sign.NO_LETTERS})
 _LUXPOWER: Final = frozenset({Sign.NO_LETTERS, Sign.CELL_VOLTAGES})
 
 
@@ -128,14 +129,14 @@ def _marker(
 
 
 def _is_sofar(ids: AbstractSet[int], signs: AbstractSet[Sign]) -> bool:
-    """Sofar has no 35C and no letters in 359; with its alarms and its 30F, but without counts, it may be Dyness's.
+    """Sofar has no 35C and no letters in 359; with its alarms and its 30F, but without figures, it may be Dyness's.
 
     605 and 705 are asked by an inverter of Sofar's, beside whatever battery.
     """
     if 0x35C in ids or Sign.TAG in signs:
         return False
     if 0x359 in ids and ids & {0x30F, 0x35F}:
-        return not ids >= {0x30F, 0x35A} or Sign.COUNTS in signs
+        return not ids >= {0x30F, 0x35A} or not signs.isdisjoint(_SOFAR_SIGNS)
     return bool(ids & _SOFAR_QUERIES and ids & {*_SHARED, 0x359})
 
 
@@ -163,7 +164,8 @@ MARKERS: Final[tuple[Marker, ...]] = (
         0x359, 0x35C, 0x370, signs=_FIGURES,
     ),
     _marker(13, "solark", lambda ids, _: bool(ids & _PYLON) and 0x379 in ids and not ids & {0x372, 0x373}, 0x359, 0x379),
-    _marker(14, "sofar", _is_sofar, 0x359, 0x30F),
+    # with its counts: a 35A, which is sent only when it changes, must not tell against what was assumed
+    _marker(14, "sofar", _is_sofar, 0x359, 0x30F, signs={Sign.COUNTS}),
     _marker(15, "pylon", lambda ids, _: bool(ids & _PYLON), 0x359, 0x35C),
     _marker(16, "sma", lambda ids, _: bool(ids & {0x35A, 0x35B, 0x35F}), 0x35A),
     _marker(17, "generic_35x", lambda ids, _: bool(ids & _SHARED), 0x351),
