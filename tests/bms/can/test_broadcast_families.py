@@ -7,7 +7,7 @@ import pytest
 
 from tests.simulator.can.families import SETS
 
-from .bus_rig import BusRig, MakeBus, charge, flow, limits, said_of, values_of
+from .bus_rig import BusRig, MakeBus, charge, flow, limits, pylon_set, said_of, values_of
 
 # What the client works out itself, or a ledger has no word for.
 _COMPUTED = {"power", "mode"}
@@ -173,3 +173,41 @@ async def test_a_battery_that_nobody_acknowledges_is_told_of_until_somebody_does
     await rig.clock.advance(20)
     assert not rig.told.unacknowledged_now
     assert rig.bank_report.online
+
+
+ENERGY = {"x378": (12340).to_bytes(4, "little").hex() * 2}
+
+
+@pytest.mark.parametrize("family", ["pylon", "pylon_goodwe", "solark", "luxpower", "sofar", "sma", "victron"])
+async def test_the_energy_of_mg_is_never_ten_times_too_large(make_bus: MakeBus, family: str) -> None:
+    """Whatever the bus is read as until it is found out, and whether its name comes first or later."""
+    rig = await make_bus(None, family=family)
+    usual = {"x351": limits(), "x355": charge(), "x356": flow(), "x35A": "00" * 8, **ENERGY}
+    await rig.repeat(5, **usual)
+    await rig.repeat(60, **usual, x35E=b"MG-BMS".hex())
+    told = {report.state.energy_charged for report in rig.banks if report.state is not None}
+    assert told <= {None, 123.4}
+    assert rig.state.energy_charged == rig.state.energy_discharged == 123.4
+
+
+@pytest.mark.parametrize("family", ["pylon", "victron"])
+async def test_energy_of_a_battery_without_a_name_is_told_after_five_minutes(make_bus: MakeBus, family: str) -> None:
+    """One that tells none by then never does; and it is nobody who counts in other units."""
+    rig = await make_bus(None, family=family)
+    usual = {**pylon_set(), **ENERGY} if family == "pylon" else {"x355": charge(), "x356": flow(), **ENERGY}
+    usual.pop("x35E", None)
+    await rig.repeat(295, **usual)
+    assert {values_of(report.state).get("energy_charged") for report in rig.banks if report.state} == {None}
+    await rig.repeat(20, **usual)
+    assert (rig.state.energy_charged, rig.state.energy_discharged) == (1234.0, 1234.0)
+    assert not rig.told.families
+
+
+async def test_energy_of_a_battery_whose_name_is_not_heard_any_more_is_withheld(make_bus: MakeBus) -> None:
+    """It had one, and may be MG: however long its name stays away."""
+    rig = await make_bus(None, family="victron")
+    usual = {"x355": charge(), "x356": flow(), **ENERGY}
+    await rig.repeat(10, **usual, x35E=b"MG-BMS".hex())
+    assert rig.state.energy_charged == 123.4
+    await rig.repeat(700, **usual)
+    assert not {"manufacturer", "energy_charged", "energy_discharged"} & values_of(rig.state).keys()

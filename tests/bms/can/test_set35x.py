@@ -330,10 +330,16 @@ def test_mg_counts_energy_in_hundredths() -> None:
     energy = ("378", "39300000E12E0000")
     for other in (b"BYD".hex(), b"MUST".hex(), b"MG".hex()):
         assert bank("victron", energy, ("35E", other)).energy_charged == 1234.5
-    for family in ("victron", "sma"):
+    for family in ("victron", "sma", "pylon", "pylon_goodwe"):
         found = bank(family, energy, ("35E", b"MG-BMS".hex()))
         assert (found.energy_charged, found.energy_discharged) == pytest.approx((123.45, 120.01))
-        assert CAN[family].known_by_maker == {"energy_charged", "energy_discharged"}
+
+
+@pytest.mark.parametrize("family", NAMES)
+def test_every_family_that_reads_378_says_that_its_unit_is_known_by_the_maker(family: str) -> None:
+    """And none of the others does."""
+    energies = {"energy_charged", "energy_discharged"} if 0x378 in CAN[family].ids else set()
+    assert CAN[family].known_by_maker == energies
 
 
 def test_mg_has_in_35f_what_it_holds() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 import logging
+import math
 from typing import Any
 
 from ..bus_capture import is_private
@@ -42,6 +43,8 @@ _AT_ONCE = 10
 _SILENT = 120.0
 # A pack nobody has told us of is there when it has measured something so many times.
 _FRAMES_UNTIL_KNOWN = 2
+# A battery that has not told its name in so many seconds, the time for which a name stands, tells none.
+_NAMELESS = 300.0
 
 
 class BroadcastClient:
@@ -77,6 +80,7 @@ class BroadcastClient:
         self._received = self._strange = self._unreadable = self._changes = self._rounds = 0
         self._held: Counter[str] = Counter()  # of packs that are gone
         self._heard = 0.0  # when anything was heard last, or the bus was opened, monotonic
+        self._nameless = math.inf  # since when a bank is there that has told no name, monotonic
         self._first: float | None = None  # when a bank that is not there was first measured, monotonic
         self._base = self._next_look = self._next_tick = 0.0  # monotonic
         self._tick = 0
@@ -420,8 +424,13 @@ class BroadcastClient:
                 self._silent(bank, now)
             elif bank.online or self._is_ready(now):
                 state = decoded.bank
-                if state.manufacturer is None and self._family.known_by_maker:
-                    unknown: dict[str, Any] = dict.fromkeys(self._family.known_by_maker)
+                if state.manufacturer is not None:
+                    self._nameless = math.inf
+                elif not bank.online:
+                    self._nameless = now
+                withheld = self._family.known_by_maker
+                if withheld and state.manufacturer is None and now - self._nameless < _NAMELESS:
+                    unknown: dict[str, Any] = dict.fromkeys(withheld)
                     state = replace(state, **unknown)
                 self._show(bank, state, identity, summary, now)
                 self._first = None

@@ -52,6 +52,7 @@ _TENTHS_FROM: Final = 10.0
 
 _FINE: Final = "fine_soc"
 _INSTALLED: Final = "capacity_of_35f"
+_ENERGIES: Final = frozenset({"energy_charged", "energy_discharged"})  # of 378
 _THREE: Final = ("first", "second", "third")
 _CELLS: Final = "cells_"
 _QUERIED: Final = range(6)  # frames of three cells
@@ -181,7 +182,10 @@ class Set35x(LayoutFamily):
 
     @override
     def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
-        """See `CanFamily`."""
+        """See `CanFamily`; MG counts in 0.01 kWh in a frame that has 0.1 kWh (can.md 6.8), whatever it is read as."""
+        if _is_mg(bank.get("manufacturer")):
+            for name in _ENERGIES & bank.keys():
+                bank[name] /= 10
         if _FINE in bank:
             fine, soc = bank.pop(_FINE), bank.get("soc")
             if soc is not None and fine <= 100 and abs(fine - soc) <= _SOC_AGREES:
@@ -203,6 +207,7 @@ class Pylon(Set35x):
     """
 
     name = "pylon"
+    known_by_maker = _ENERGIES
     layouts = {**_LATER, **_NAMES}
     conditions = frozenset(bit.alarm.condition for bit in PYLON_359)
 
@@ -211,6 +216,7 @@ class PylonGoodwe(Set35x):
     """Pylon's set with figures in 370 and 371: Seplos, GoodWe low voltage, JK, Shoto (can.md 6.6)."""
 
     name = "pylon_goodwe"
+    known_by_maker = _ENERGIES
     _370 = Layout(
         signed("cell_temperature_max", 0, 10),
         signed("cell_temperature_min", 2, 10),
@@ -285,17 +291,8 @@ class Sma(Set35x):
     """SMA's set for external batteries, and Pylon V1.3, which differs from it by its name only (can.md 6.2, 6.8)."""
 
     name = "sma"
-    known_by_maker = frozenset({"energy_charged", "energy_discharged"})
+    known_by_maker = _ENERGIES
     layouts = _SMA
-
-    @override
-    def settle(self, bank: dict[str, Any], packs: Mapping[int, dict[str, Any]], info: dict[str, Any]) -> None:
-        """MG counts in 0.01 kWh in a frame that has 0.1 kWh (can.md 6.8)."""
-        super().settle(bank, packs, info)
-        if "energy_charged" in bank or "energy_discharged" in bank:
-            if _is_mg(bank.get("manufacturer")):
-                for name in self.known_by_maker & bank.keys():
-                    bank[name] /= 10
 
 
 class Victron(Sma):
