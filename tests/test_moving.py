@@ -263,8 +263,10 @@ def test_what_was_said_of_the_old_line_does_not_go_along() -> None:
         (_data(PYLON, {2: None}), _data(PYLON, {2: A}), Same.YES),
         (_data(PYLON, {2: None}), _data(PYLON, {3: None}), Same.UNPROVEN),
         (_data(PYLON, {}), _data(PACE, {1: N}), Same.YES),
-        (_data(PYLON, {2: A}), _data(GROWATT, {}, bank=A[:8]), Same.YES),  # has room for no more
-        (_data(GROWATT, {}, bank=A[:8]), _data(PYLON, {2: A}), Same.YES),
+        (_data(PYLON, {2: A}), _data(GROWATT, {}, bank=A[:8]), Same.UNPROVEN),  # has room for no more,
+        (_data(GROWATT, {}, bank=A[:8]), _data(PYLON, {2: A}), Same.UNPROVEN),  # and all of one make may begin so
+        (_data(GROWATT, {}, bank=A[:8]), _data(GROWATT, {}, bank=A[:8]), Same.UNPROVEN),
+        (_data(GROWATT, {}, bank=A[:7]), _data(GROWATT, {}, bank=A[:7]), Same.YES),
         (_data(PYLON, {2: A}), _data(GROWATT, {}, bank=N[:8]), Same.NO),
         (_data(PYLON, {2: A}), _data(PACE, {1: A[:8]}), Same.NO),
         # eight noughts are no serial number, even where they begin one

@@ -35,12 +35,15 @@ def changes_protocol(known: Mapping[str, Any], found: Mapping[str, Any]) -> bool
     return bool(known[CONF_PROTOCOL] != found[CONF_PROTOCOL])
 
 
+def _room(one: Mapping[str, Any], other: Mapping[str, Any]) -> int | None:
+    """Characters of a serial number that both protocols have room for; None: all."""
+    rooms = (PROTOCOLS[data[CONF_PROTOCOL]].serial_room for data in (one, other))
+    return min((room for room in rooms if room is not None), default=None)
+
+
 def share_a_serial(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether both give the same serial number, as far as the protocol with less room for it can tell."""
-    room = min(
-        (room for data in (one, other) if (room := PROTOCOLS[data[CONF_PROTOCOL]].serial_room) is not None),
-        default=None,
-    )
+    """Whether both may give the same serial number: as far as the protocol with less room for it can tell."""
+    room = _room(one, other)
     ours, theirs = ({serial[:room] for serial in serials(records_in(data))} for data in (one, other))
     return any(could_be_serial(serial) for serial in ours & theirs)
 
@@ -52,9 +55,13 @@ def same_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> Same:
     on CAN, where nothing is addressed. Where nothing is known, anything will do.
     """
     remembered = records_in(known)
-    if not remembered or share_a_serial(known, found):
+    ours, theirs, room = serials(remembered), serials(records_in(found)), _room(known, found)
+    # one that fills its room may go on, and those of one make begin alike
+    if not remembered or any(room is None or len(serial) < room for serial in ours & theirs):
         return Same.YES
-    if serials(remembered) and serials(records_in(found)):
+    if share_a_serial(known, found):
+        return Same.UNPROVEN
+    if ours and theirs:
         return Same.NO
     if on_can(found) or changes_protocol(known, found) or not set(known[CONF_ADDRESSES]) & set(found[CONF_ADDRESSES]):
         return Same.UNPROVEN
