@@ -22,7 +22,7 @@ from ..protocols.can.base import BANK, CanFamily
 from ..protocols.can.detection import Hint
 from ..transports import CanTransport
 from .base import ClientListener
-from .broadcast_frame import LEAST, HeardFrame
+from .broadcast_frame import LEAST, TEXT, HeardFrame
 from .broadcast_unit import BroadcastUnit, Summary, active_alarms, is_over, misses_alarms, summarise
 from .broadcast_watch import CHANGED_AFTER, FamilyWatch
 from .line import Line
@@ -43,8 +43,6 @@ _AT_ONCE = 10
 _SILENT = 120.0
 # A pack nobody has told us of is there when it has measured something so many times.
 _FRAMES_UNTIL_KNOWN = 2
-# A battery that has not told its name in so many seconds, the time for which a name stands, tells none.
-_NAMELESS = 300.0
 
 
 class BroadcastClient:
@@ -429,7 +427,8 @@ class BroadcastClient:
                 elif not bank.online:
                     self._nameless = now
                 withheld = self._family.known_by_maker
-                if withheld and state.manufacturer is None and now - self._nameless < _NAMELESS:
+                # a battery that has not told its name for as long as a name stands has none
+                if withheld and state.manufacturer is None and now - self._nameless < TEXT:
                     unknown: dict[str, Any] = dict.fromkeys(withheld)
                     state = replace(state, **unknown)
                 self._show(bank, state, identity, summary, now)

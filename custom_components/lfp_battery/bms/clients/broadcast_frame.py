@@ -9,7 +9,7 @@ from ..protocols.can.base import BANK, Said
 
 # A frame is too old to be shown after so many of its periods, but not before so many seconds; what is only text comes
 # once a minute (can.md section 4.2).
-_PERIODS, LEAST, _TEXT = 5, 30.0, 300.0
+_PERIODS, LEAST, TEXT = 5, 30.0, 300.0
 # Its period is the longest of so many that were observed, but for one: a single gap is a miss.
 _OBSERVED = 6
 _NAMES = frozenset({"manufacturer"})
@@ -122,7 +122,7 @@ class HeardFrame:
         Its pace is learnt anew; one that came only once so far may be slower than what it is given.
         """
         gap = now - self.received
-        slow = not self._gaps and gap <= _TEXT
+        slow = not self._gaps and gap <= TEXT
         self._gaps.clear()
         if slow:
             self._gaps.append(gap)
@@ -227,7 +227,7 @@ class HeardFrame:
         """When it is too old to be shown, monotonic; never, where it comes only when it has something to say."""
         if self._lasting:
             return math.inf
-        return self.received + max(_TEXT if self.text else LEAST, _PERIODS * (self.period or 0.0))
+        return self.received + max(TEXT if self.text else LEAST, _PERIODS * (self.period or 0.0))
 
     def tells_alarms(self, now: float) -> bool:
         """Whether it says now which alarms there are."""

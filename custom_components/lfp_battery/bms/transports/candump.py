@@ -7,12 +7,13 @@ A time in seconds, a channel, an identifier of three or eight hexadecimal digits
 
 from collections.abc import Callable, Iterator, Sequence
 import re
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, override
 
 from ..can_frame import EXTENDED, CanFrame, id_text
 from ..clock import Clock
 from ..errors import FrameError
 from . import CanTransport
+from .around import AroundBus
 
 _CHANNEL: Final = "can0"  # whatever the bus is called here: a path says nothing to a reader
 _LONGEST: Final = 200  # characters of a line; a frame of CAN FD has room in it
@@ -71,47 +72,20 @@ def read_candump(lines: Iterator[str]) -> Iterator[Passed]:
         yield Passed(float(found["when"]), CanFrame(id=frame_id, data=bytes.fromhex(data)))
 
 
-class RecordingBus:
-    """Passes everything on and writes it down; implements `CanTransport`."""
+class RecordingBus(AroundBus):
+    """Passes everything on and writes it down."""
 
     def __init__(self, bus: CanTransport, clock: Clock, write: Callable[[float, CanFrame], None]) -> None:
         """`write` takes a frame and its time: seconds since 1970, as the clock said at first, and counted on from there."""
-        self._bus = bus
+        super().__init__(bus)
         self._clock = clock
         self._write = write
         self._offset = clock.utc().timestamp() - clock.monotonic()
 
-    @property
-    def name(self) -> str:
-        """See `CanTransport`."""
-        return self._bus.name
-
-    @property
-    def bitrate(self) -> int | None:
-        """See `CanTransport`."""
-        return self._bus.bitrate
-
-    @property
-    def silent(self) -> bool | None:
-        """See `CanTransport`."""
-        return self._bus.silent
-
-    @property
-    def errors(self) -> int:
-        """See `CanTransport`."""
-        return self._bus.errors
-
-    async def open(self) -> None:
-        """See `CanTransport`."""
-        await self._bus.open()
-
-    async def close(self) -> None:
-        """See `CanTransport`."""
-        await self._bus.close()
-
+    @override
     async def receive(self, timeout: float) -> Sequence[CanFrame]:
         """See `CanTransport`."""
-        frames = await self._bus.receive(timeout)
+        frames = await super().receive(timeout)
         when = self._offset + self._clock.monotonic()
         for frame in frames:
             self._write(when, frame)

@@ -6,12 +6,13 @@ and inverter send each other (can.md section 2).
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, override
 
 from ..can_frame import CanFrame
 from ..clock import Clock
 from ..errors import LinkError, LinkProblem
 from . import CanTransport
+from .around import AroundBus
 
 # So many errors, and not one frame, within so many seconds; a moment longer than it takes a search to say what it is.
 _ERRORS, _ONLY_ERRORS = 5, 6.0
@@ -23,12 +24,12 @@ _DOUBLINGS: Final = 4  # until it is reached
 _DETAIL: Final = "the bit rate seems wrong: nothing but errors is heard"
 
 
-class GuardedBus:
-    """Listens as the bus behind it does, and leaves it alone when it only disturbs; implements `CanTransport`."""
+class GuardedBus(AroundBus):
+    """Listens as the bus behind it does, and leaves it alone when it only disturbs."""
 
     def __init__(self, bus: CanTransport, clock: Clock) -> None:
         """`bus` is closed as yet."""
-        self._bus = bus
+        super().__init__(bus)
         self._clock = clock
         self._patience = 0.0  # nothing is judged before: some seconds from the last frame, or from opening; monotonic
         self._looks: deque[tuple[float, int]] = deque()  # when, monotonic, and how many errors until then
@@ -36,26 +37,7 @@ class GuardedBus:
         self._given_up = 0  # times, since a frame was heard
         self._until = float("-inf")  # nobody opens it before, monotonic
 
-    @property
-    def name(self) -> str:
-        """See `CanTransport`."""
-        return self._bus.name
-
-    @property
-    def bitrate(self) -> int | None:
-        """See `CanTransport`."""
-        return self._bus.bitrate
-
-    @property
-    def silent(self) -> bool | None:
-        """See `CanTransport`."""
-        return self._bus.silent
-
-    @property
-    def errors(self) -> int:
-        """See `CanTransport`."""
-        return self._bus.errors
-
+    @override
     async def open(self) -> None:
         """See `CanTransport`; also FAILED as long as the bus is left alone.
 
@@ -74,11 +56,13 @@ class GuardedBus:
                 await self.close()
                 raise
 
+    @override
     async def close(self) -> None:
         """See `CanTransport`."""
         self._waiting = ()
         await self._bus.close()
 
+    @override
     async def receive(self, timeout: float) -> Sequence[CanFrame]:
         """See `CanTransport`; FAILED when the bus was given up."""
         if self._waiting:
