@@ -20,6 +20,9 @@ CUSTOM = Path(__file__).parents[1] / "custom_components"
 # What the demo's configuration.yaml asks for, beyond what every start sets up
 DEMO = ("config", "energy", "history", "logbook")
 
+# Wants every maker of Bluetooth proxies loaded before itself; each brings a library of its own, and none is used here.
+PROXIES = "bluetooth_adapters"
+
 
 def _started_always() -> Iterator[str]:
     """What every start sets up, as far as it is there: some names belong to other ways of installing."""
@@ -54,7 +57,8 @@ def collect(domains: Iterable[str]) -> set[str]:
             continue
         requirements.update(manifest.get("requirements", ()))
         waiting += manifest.get("dependencies", ())
-        waiting += manifest.get("after_dependencies", ())
+        if domain != PROXIES:
+            waiting += manifest.get("after_dependencies", ())
         waiting += [name for name, keys in DISCOVERY_INTEGRATIONS.items() if any(key in manifest for key in keys)]
     return requirements
 

@@ -22,6 +22,9 @@ class LinkProblem(StrEnum):
     CREDENTIALS = "credentials"
     DOWN = "down"  # a CAN interface that somebody has to bring up
     DRIVER = "driver"  # a library that an adapter needs is not installed
+    FOREIGN = "foreign"  # a Bluetooth device without any of the services that can be read
+    NO_SLOT = "no_slot"  # whatever could reach it over Bluetooth has no connection to spare
+    PAUSED = "paused"  # left free because somebody asked for it
     LOST = "lost"
     FAILED = "failed"
 
@@ -62,3 +65,31 @@ class RefusedError(BmsError):
         super().__init__(reason)
         self.code = code
         self.refusal = refusal
+
+
+class HeatingProblem(StrEnum):
+    """Why the heating was not switched; each has its own message for the owner."""
+
+    UNKNOWN = "unknown"  # the pack does not say how the setting stands
+    STALE = "stale"  # ... or has not said so lately
+    PROTECTION = "protection"  # a protection other than against cold is active
+    TOO_SOON = "too_soon"
+    TOO_OFTEN = "too_often"
+    UNANSWERED = "unanswered"  # sent, not acknowledged, and the setting did not change
+    REFUSED = "refused"
+    CONTRADICTED = "contradicted"  # acknowledged, and something else changed, or nothing did even after a restart
+
+
+class HeatingError(BmsError):
+    """The heating was not switched; the setting is what is read, not what was wished."""
+
+    def __init__(self, problem: HeatingProblem, detail: str = "") -> None:
+        """Keep the kind of problem; `detail` is for logs only."""
+        super().__init__(f"{problem}: {detail}" if detail else problem.value)
+        self.problem = problem
+        self.detail = detail
+
+    @property
+    def withdraws(self) -> bool:
+        """Whether the frame is not what it was taken for on this pack, so that it must not be sent again."""
+        return self.problem in {HeatingProblem.REFUSED, HeatingProblem.CONTRADICTED}

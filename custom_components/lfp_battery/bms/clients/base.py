@@ -1,7 +1,9 @@
 """What Home Assistant (or the command line) sees of a battery behind a link, whatever the protocol."""
 
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
 from ..errors import LinkError
 from ..model import BankState, CycleReport, PackState, PollReport
@@ -42,8 +44,42 @@ class ClientListener(Protocol):
         """A CAN bus carries one frame over and over, because no node acknowledges it (said at a change)."""
 
 
+class HeatingOutcome(StrEnum):
+    """What came of switching the heating."""
+
+    CONFIRMED = "confirmed"  # the pack says that the setting is as wished
+    ACCEPTED = "accepted"  # acknowledged, and not so yet: after the pack was switched off and on
+
+
+class HeatingControl(Protocol):
+    """Switches the heating of packs, by a person's act only: one frame, never repeated, then what the pack says of it."""
+
+    async def switch(self, address: int, *, enabled: bool) -> HeatingOutcome:
+        """Send the one frame that makes the setting so, and read it back for up to 10 s.
+
+        Raises:
+            HeatingError: it was not done; the pack's own word stands.
+            LinkError: the link is down, so nothing was sent.
+        """
+
+    def acts(self, address: int) -> Sequence[datetime]:
+        """When frames were sent to this pack within the last 24 hours (UTC), so that a restart does not forget."""
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A client that can leave its link to somebody else for a while."""
+
+    def set_paused(self, paused: bool) -> None:
+        """Let go of the link and keep off it, or take it up again; told as a loss with `LinkProblem.PAUSED`."""
+
+
 class BatteryClient(Protocol):
     """One link and the packs behind it."""
+
+    @property
+    def heating(self) -> HeatingControl | None:
+        """What switches the heating; None where the protocol has no such command, or nobody allowed it."""
 
     async def run(self) -> None:
         """Open the link and keep reading until cancelled; closes the link on the way out."""

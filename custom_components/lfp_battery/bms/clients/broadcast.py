@@ -89,6 +89,11 @@ class BroadcastClient:
 
     # --- what the owner of the client may do -------------------------------------------------------------------------
 
+    @property
+    def heating(self) -> None:
+        """See `BatteryClient`: nothing is ever sent."""
+        return
+
     async def run(self) -> None:
         """See `BatteryClient`."""
         try:

@@ -87,6 +87,11 @@ class ListeningClient:
 
     # --- what the owner of the client may do -------------------------------------------------------------------------
 
+    @property
+    def heating(self) -> None:
+        """See `BatteryClient`: nothing is ever sent."""
+        return
+
     async def run(self) -> None:
         """See `BatteryClient`."""
         try:

@@ -17,7 +17,7 @@ from ..protocols import POLLED
 from ..protocols.base import Decoded, PolledProtocol, Scope
 from ..transports import ByteTransport
 from .asking import Asker, OtherMasterError
-from .base import ClientListener
+from .base import ClientListener, HeatingControl
 from .dialogue import Dialogue
 from .line import Line
 from .overhearing import OtherMasters
@@ -103,6 +103,11 @@ class PolledClient:
         self._unasked = 0  # bytes that came while nothing was asked
 
     # --- what the owner of the client may do -------------------------------------------------------------------------
+
+    @property
+    def heating(self) -> HeatingControl | None:
+        """See `BatteryClient`."""
+        return None
 
     async def run(self) -> None:
         """See `BatteryClient`."""

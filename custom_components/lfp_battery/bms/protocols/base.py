@@ -7,6 +7,7 @@ from enum import Enum
 from typing import ClassVar, Protocol, override
 
 from ..errors import FrameError, RefusedError
+from ..gatt_profile import GattProfile
 from ..model import BankState, Condition, Identity, PackState
 
 
@@ -190,7 +191,15 @@ class PolledProtocol(Codec, BatteryProtocol):
     probes: ClassVar[tuple[Probe, ...]]  # cheapest and most distinctive first
     # Sent in turn until one of them gets an answer, before the first question on a line and after an unanswered one.
     rouse: ClassVar[tuple[bytes, ...]] = ()
+    profile: ClassVar[GattProfile | None] = None  # how it is reached over Bluetooth; None: on a serial line
+    # A temperature sensor that is not there reads 0 degC, as one that is may: clients tell them apart over time.
+    mute_probes: ClassVar[bool] = False
     wake: ClassVar[Wake | None] = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the link is ours alone: nobody else can ask there, and our own bytes never come back."""
+        return self.profile is not None
 
     @property
     @override

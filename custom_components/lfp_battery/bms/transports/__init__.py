@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from ..can_frame import CanFrame
+from ..gatt_profile import GattProfile
 
 
 class ByteTransport(Protocol):
@@ -37,6 +38,14 @@ class ByteTransport(Protocol):
 
     def drain(self) -> bytes:
         """Take what has arrived without waiting."""
+
+
+class GattTransport(ByteTransport, Protocol):
+    """A connection to one Bluetooth LE device; its `baudrate` is what the slowest connection carries."""
+
+    @property
+    def profile(self) -> GattProfile | None:
+        """Which of the wanted profiles the device has; None until it was connected once."""
 
 
 class CanTransport(Protocol):
