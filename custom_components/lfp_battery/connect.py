@@ -15,6 +15,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_DEVICE, CONF_PORT, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 
+from . import radio
 from .bms import discovery
 from .bms.clients.base import BatteryClient, ClientListener
 from .bms.clients.broadcast import BroadcastClient
@@ -22,9 +23,10 @@ from .bms.clients.listening import ListeningClient
 from .bms.clients.polled import PolledClient
 from .bms.clock import Clock, SystemClock
 from .bms.discovery import Progress, ScanReport
+from .bms.gatt_profile import GattProfile
 from .bms.protocols import POLLED
 from .bms.protocols.can import CAN
-from .bms.transports import ByteTransport, CanTransport, can
+from .bms.transports import ByteTransport, CanTransport, GattTransport, can
 from .bms.transports.can_address import CanAddress, Interface, parse_can_address
 from .bms.transports.serial import SerialTransport, check_url
 from .const import CONF_ADDRESSES, CONF_BAUDRATE, DEFAULT_BUS_INTERVAL
@@ -64,6 +66,13 @@ def open_bus(hass: HomeAssistant, address: CanAddress, *, acknowledge: bool) -> 
     It listens only, unless it is to `acknowledge` what it hears.
     """
     return lambda bitrate: can.open_bus(address, bitrate=bitrate, listen_only=not acknowledge, clock=clock(hass))
+
+
+def open_gatt(hass: HomeAssistant, address: str, profiles: Sequence[GattProfile]) -> Callable[[], GattTransport]:
+    """What makes a closed connection to a Bluetooth device that has one of these profiles, likeliest first."""
+    from .bms.transports.gatt import GattLink  # noqa: PLC0415 - to be moved up
+
+    return lambda: GattLink(radio.provider(hass, address), name=address, profiles=profiles, clock=clock(hass))
 
 
 @callback

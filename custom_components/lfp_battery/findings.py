@@ -15,7 +15,17 @@ from .bms.model import BatteryState, Identity
 from .bms.protocols import POLLED, PROTOCOLS
 from .bms.protocols.can import CAN
 from .bms.protocols.can.base import BANK
-from .const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_FAMILY, CONF_PACK_COUNT, CONF_PACKS, MAX_PACKS
+from .bms.protocols.writes import HEATING
+from .const import (
+    CONF_ADDRESSES,
+    CONF_BANK,
+    CONF_BAUDRATE,
+    CONF_FAMILY,
+    CONF_HEATING,
+    CONF_PACK_COUNT,
+    CONF_PACKS,
+    MAX_PACKS,
+)
 from .identity import Record, could_be_serial, records_of
 
 # Shown where the battery said nothing; the same in every language.
@@ -35,6 +45,22 @@ _CAN_MEDIA = frozenset({Medium.CAN})
 def on_can(data: Mapping[str, Any]) -> bool:
     """Whether an entry with these data listens on a CAN bus."""
     return data[CONF_PROTOCOL] in CAN
+
+
+def over_bluetooth(data: Mapping[str, Any]) -> bool:
+    """Whether an entry with these data connects to one pack over Bluetooth."""
+    protocol = POLLED.get(data[CONF_PROTOCOL])
+    return protocol is not None and protocol.profile is not None
+
+
+def can_switch_heating(data: Mapping[str, Any]) -> bool:
+    """Whether there is a command for the heating, and a pack that says how the setting stands."""
+    return data[CONF_PROTOCOL] in HEATING and any("heating_enabled" in record.fields for record in records_in(data))
+
+
+def withdrawn_heating(data: Mapping[str, Any]) -> bool:
+    """Whether the command turned out not to be what it was taken for, so that it is offered no more."""
+    return any(one.get("withdrawn") for one in data.get(CONF_HEATING, {}).values())
 
 
 def _bank_address(report: ScanReport) -> int | None:

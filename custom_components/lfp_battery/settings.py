@@ -7,6 +7,8 @@ from typing import Any, Self
 from .bms.physics import Limits
 from .const import (
     CONF_ACKNOWLEDGE,
+    CONF_ALLOW_HEATING,
+    CONF_HOLD,
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
@@ -17,7 +19,7 @@ from .const import (
     DEFAULT_SOC_FLOOR,
 )
 from .estimate import Rating
-from .findings import chosen_model, reported_model
+from .findings import chosen_model, reported_model, withdrawn_heating
 
 
 def observes(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
@@ -37,6 +39,8 @@ class Settings:
     limits: Limits | None  # what readings are held against
     observe: bool = False  # nothing is ever sent
     acknowledge: bool = False  # on CAN
+    allow_heating: bool = False  # as the person decided, unless it was withdrawn since
+    hold: bool = True  # over Bluetooth: the connection is kept between readings
     packs: int | None = None  # in the bank, as the person counted them
     capacity: float | None = None  # Ah, of one pack by its manual
     manufacturer: str | None = None  # as chosen from the catalog
@@ -62,6 +66,8 @@ class Settings:
             limits=model.limits if model else None,
             observe=observes(data, options),
             acknowledge=bool(options.get(CONF_ACKNOWLEDGE)),
+            allow_heating=bool(options.get(CONF_ALLOW_HEATING)) and not withdrawn_heating(data),
+            hold=options.get(CONF_HOLD, True),
             packs=options.get(CONF_PACK_COUNT),
             capacity=model.nominal_capacity if model else None,
             manufacturer=family.manufacturer if family else None,
