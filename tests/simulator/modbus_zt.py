@@ -26,7 +26,7 @@ _BOTH: Final[Mapping[Condition, int]] = {
     Condition.CHARGE_UNDERTEMPERATURE: 10,
     Condition.DISCHARGE_UNDERTEMPERATURE: 11,
 }
-_BITS: Final[Mapping[Severity, tuple[int, Mapping[Condition, int]]]] = {
+BITS: Final[Mapping[Severity, tuple[int, Mapping[Condition, int]]]] = {
     _W: (26, {**_BOTH, Condition.LOW_SOC: 12, Condition.FULLY_CHARGED: 13}),
     _P: (27, {**_BOTH, Condition.FULLY_DISCHARGED: 12, Condition.SHORT_CIRCUIT: 13}),
     _F: (
@@ -112,7 +112,7 @@ class ZtMap(RegisterMap):
         words = {26: 0, 27: 0, 28: 0}
         said: set[Alarm] = set()
         for alarm in pack.alarms:
-            register, table = _BITS[alarm.severity]
+            register, table = BITS[alarm.severity]
             if (bit := table.get(alarm.condition)) is not None:
                 words[register] |= 1 << bit
                 said.add(replace(alarm, cell=None))

@@ -88,6 +88,8 @@ class PackSpec:
     charge_current: float | None = None  # A; None: half the capacity an hour
     discharge_current: float | None = None  # A; None: half the capacity an hour
     heater_power: float = 0.0  # W; 0: none fitted
+    heater_on: float = 3.0  # degC, below which the heater warms
+    heater_off: float = 8.0  # degC
     serial: str = "SIMB026A00000001"
     firmware: tuple[int, ...] = (1, 7, 0, 6, 9)
     model: str = "SIM5000C"
@@ -186,7 +188,6 @@ _HEAT_LOSS: Final = 2.2  # W/K of a pack
 _BLEED: Final = 0.12  # A through a balancing resistor
 _BALANCE_FROM: Final = 3.40  # V
 _BALANCE_GAP: Final = 0.015  # V
-_HEATER_ON, _HEATER_OFF = 3.0, 8.0  # degC
 
 
 def _taper(value: float, start: float, end: float) -> float:
@@ -390,7 +391,8 @@ class SimPack:
             heat += spec.heater_power
         mass = _HEAT_CAPACITY * spec.capacity * spec.cells
         self.temperature += (heat - _HEAT_LOSS * (self.temperature - ambient)) * dt / mass
-        wanted = self.heating_enabled and self.temperature < (_HEATER_OFF if self.heater_active else _HEATER_ON)
+        limit = spec.heater_off if self.heater_active else spec.heater_on
+        wanted = self.heating_enabled and self.temperature < limit
         if wanted != self.heater_active:
             self.heater_active = wanted
             self.switch_changes += 1
