@@ -1,0 +1,1 @@
+"""Voltgo packs, over Bluetooth and on RS485."""
