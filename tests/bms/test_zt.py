@@ -8,7 +8,7 @@ from custom_components.lfp_battery.bms.errors import RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Mode, PackState, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.base import Decoded
-from custom_components.lfp_battery.bms.protocols.modbus.zt import ZtNative
+from custom_components.lfp_battery.bms.protocols.zeta.serial import ZtNative
 from tests.simulator.bank import make_packs
 from tests.simulator.modbus import question
 from tests.simulator.modbus_zt import Dialect, ZtMap

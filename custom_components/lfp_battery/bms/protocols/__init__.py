@@ -7,12 +7,14 @@ from .modbus.cvte import Cvte
 from .modbus.growatt import Growatt
 from .modbus.pace import PaceModbus, SrneWow
 from .modbus.voltronic import Voltronic
-from .modbus.zt import ZtNative
 from .pace.protocol import PaceRs232, PaceRs485
 from .pylon.dialects import Eg4V20, SeplosV20, TdtV25
 from .pylon.protocol import PylonPacks, PylonSystem, PylonV28
+from .zeta.bluetooth import Zeta1000, Zeta1006
+from .zeta.serial import ZtNative
 
-POLLED: dict[str, PolledProtocol] = {
+# What is asked on a serial line, and may be tried and overheard there.
+SERIAL: dict[str, PolledProtocol] = {
     protocol.name: protocol
     for protocol in (
         PylonPacks(),
@@ -28,6 +30,11 @@ POLLED: dict[str, PolledProtocol] = {
         PylontechConsole(),
     )
 }
+
+# What is asked over Bluetooth, the present generation of packs first; never on a line that others share.
+BLUETOOTH: dict[str, PolledProtocol] = {protocol.name: protocol for protocol in (Zeta1006(), Zeta1000())}
+
+POLLED: dict[str, PolledProtocol] = {**SERIAL, **BLUETOOTH}
 
 # Everything that an entry can be set up with.
 PROTOCOLS: dict[str, BatteryProtocol] = {**POLLED, **CAN}
