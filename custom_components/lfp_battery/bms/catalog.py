@@ -4,167 +4,46 @@ Keys only: texts for owners are translated elsewhere. A fact from another source
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 import re
-from typing import NamedTuple
+from typing import Final
 
-from .physics import Limits
+from .product import (
+    Addressing,
+    Choice,
+    Currents,
+    Dip,
+    Family,
+    Medium,
+    Model,
+    Peak,
+    Pins,
+    Port,
+    Signal,
+    Span,
+    StorageSpan,
+)
 
-
-class Medium(StrEnum):
-    """What a port speaks electrically."""
-
-    RS232 = "rs232"
-    RS485 = "rs485"
-    CAN = "can"
-
-
-class Signal(StrEnum):
-    """What a pin carries, named from the battery's side."""
-
-    RS485_A = "rs485_a"
-    RS485_B = "rs485_b"
-    CAN_H = "can_h"
-    CAN_L = "can_l"
-    TX = "tx"
-    RX = "rx"
-    GND = "gnd"
-
-
-class Addressing(StrEnum):
-    """How a pack gets its address."""
-
-    DIP = "dip"
-    APP = "app"
-    CASCADE = "cascade"  # by its place in the chain of link cables; nothing to set
-    NONE = "none"
-
-
-class Pins(NamedTuple):
-    """Pins of an RJ45 that carry one signal, counted as the manual counts them."""
-
-    signal: Signal
-    numbers: tuple[int, ...]
-
-
-class Choice(NamedTuple):
-    """One protocol that a port can be set to."""
-
-    key: str
-    code: str | None = None  # as the pack's menu or app shows it
-    default: bool = False
-
-
-class Span(NamedTuple):
-    """A range; volts or degC."""
-
-    low: float
-    high: float
-
-
-class StorageSpan(NamedTuple):
-    """A temperature range, in degC, and for how many months of storage it holds (None: for longer than the others)."""
-
-    low: float
-    high: float
-    months: float | None
-
-
-class Peak(NamedTuple):
-    """A current, in A, and for how many seconds it may flow."""
-
-    current: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Currents:
-    """What a pack stands in one direction, in A."""
-
-    standard: float | None = None
-    maximum: float | None = None  # continuous
-    peaks: tuple[Peak, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
-    """One medium on one socket; a socket that carries two media is two of these with one label."""
-
-    label: str  # as printed beside the socket
-    medium: Medium
-    pins: tuple[Pins, ...] = ()
-    speed: int | None = None  # baud, or bit/s on CAN
-    protocols: tuple[Choice, ...] = ()
-    link: bool = False  # joins pack to pack and has its own master: never to be connected to an adapter
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dip:
-    """Switches that hold the address in binary."""
-
-    bits: int
-    first: int  # the lowest address of a pack in parallel use; that pack is the master
-    last: int
-    alone: int | None = None  # the address of a pack that is used alone
-    low_bit_right: bool = False  # otherwise switch 1 is the least significant
-    termination: int | None = None  # number of the switch that ends the link cable on the first and last pack
-
-    def switches(self, address: int) -> tuple[bool, ...]:
-        """Which switches are on, from the least significant; raises ValueError for an address that cannot be set."""
-        if not (address == self.alone or self.first <= address <= self.last):
-            raise ValueError(f"no such address: {address}")
-        return tuple(bool(address >> bit & 1) for bit in range(self.bits))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
-    """One product; capacity in Ah, energy in kWh."""
-
-    name: str
-    reported: tuple[str, ...] = ()  # how else packs name themselves
-    cells: int  # in series, of 3.2 V each
-    nominal_voltage: float
-    voltage: Span | None = None  # in operation
-    nominal_capacity: float
-    usable_capacity: float | None = None
-    nominal_energy: float
-    usable_energy: float | None = None
-    charge: Currents = Currents()
-    discharge: Currents = Currents()
-    charge_temperature: Span | None = None
-    discharge_temperature: Span | None = None
-    storage_temperatures: tuple[StorageSpan, ...] = ()
-
-    @property
-    def limits(self) -> Limits:
-        """What a reading of this model is held against."""
-        currents = [
-            current
-            for side in (self.charge, self.discharge)
-            for current in (side.standard, side.maximum, *(peak.current for peak in side.peaks))
-            if current is not None
-        ]
-        return Limits(cells=self.cells, capacity=self.nominal_capacity, current=max(currents, default=None))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
-    """Products that share a manual."""
-
-    key: str
-    manufacturer: str | None
-    models: tuple[Model, ...]
-    ports: tuple[Port, ...]
-    addressing: Addressing
-    dip: Dip | None = None
-    default_address: int | None = None
-    max_parallel: int | None = None
-    low_soc: float | None = None  # %, where the manual draws the line
-    bluetooth: str | None = None  # protocol over Bluetooth LE
-    heated: bool | None = None  # has a heating film
-    heating_temperature: Span | None = None  # degC, where the film works
-
+__all__ = [
+    "FAMILIES",
+    "Addressing",
+    "Choice",
+    "Currents",
+    "Dip",
+    "Family",
+    "Medium",
+    "Model",
+    "Peak",
+    "Pins",
+    "Port",
+    "Signal",
+    "Span",
+    "StorageSpan",
+    "find_family",
+    "find_model",
+    "model_of_advert",
+    "protocols_of",
+]
 
 _RS485_PAIRS = (Pins(Signal.RS485_A, (2, 7)), Pins(Signal.RS485_B, (1, 8)))
 _RS485_PAIR = (Pins(Signal.RS485_A, (2,)), Pins(Signal.RS485_B, (1,)))
@@ -499,4 +378,35 @@ def find_model(manufacturer: str | None, model: str | None) -> Model | None:
                 same_maker or len(wanted) > 4
             ):
                 return product
+    return None
+
+
+# Maker's prefix, volts and Ah, then four digits of no meaning (ble.md section 2: ZT-25.6V100Ah-NNNN).
+_RATED: Final = re.compile(
+    r"(?:ZT-|VLRV[-_ ]?|Voltgo[-_ ]?)(?P<volts>\d+(?:\.\d+)?)V[-_ ]?(?P<hours>\d+(?:\.\d+)?)AH(?![A-Z])", re.IGNORECASE
+)
+_NAMED: Final = re.compile(r"(?:Voltgo[-_ ]?)?(?P<model>VLRV\d{4}[A-Z])(?![A-Z0-9])", re.IGNORECASE)
+_AGED: Final = 0.4  # share by which a capacity that was read may differ; the next models have half or twice as much
+
+
+def model_of_advert(name: str | None, *, cells: int | None, capacity: float | None) -> Model | None:
+    """The VLRV that a Bluetooth device calls itself, unless what was read contradicts; None: its name does not tell.
+
+    `capacity` in Ah. Sister brands and other makers use names of the same form, and a name can be changed.
+    """
+    name = (name or "").strip()
+    rated, named = _RATED.match(name), _NAMED.match(name)
+    for model in _VLRV.models:
+        if named is not None:
+            told = named["model"].casefold() == model.name.casefold()
+        else:
+            told = rated is not None and (float(rated["volts"]), float(rated["hours"])) == (
+                model.nominal_voltage,
+                model.nominal_capacity,
+            )
+        fits = cells in {None, model.cells} and (
+            capacity is None or abs(capacity - model.nominal_capacity) <= _AGED * model.nominal_capacity
+        )
+        if told and fits:
+            return model
     return None
