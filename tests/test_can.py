@@ -331,7 +331,7 @@ async def test_why_a_bus_cannot_be_opened_is_said_with_what_helps(
 ) -> None:
     """The library by its name; where an interface may be hidden from a container, that."""
     home.plug_bus(device=device)
-    shown = link_problem(home.entry, LinkError(problem))
+    shown = link_problem(home.hass, home.entry, LinkError(problem))
     text = TEXTS["exceptions"][shown["translation_key"]]["message"].format(**shown["translation_placeholders"])
     assert said in text
 

@@ -80,3 +80,12 @@ def test_a_record_only_ever_grows() -> None:
 def test_what_an_older_version_did_not_keep_is_unknown() -> None:
     """A record without newer keys is read without them."""
     assert Record.from_mapping({"serial": "X1Y2Z3"}) == Record(serial="X1Y2Z3")
+
+
+def test_a_temperature_sensor_is_remembered_from_its_first_reading_on() -> None:
+    """By its place: one that nobody has ever heard of leaves a hole, and one that is silent now does not."""
+    record = Record().learned(PackState(address=1, cell_temperatures=(20.0, None, 0.0)), None)
+    assert record.probes == (0, 2)
+    assert record.learned(PackState(address=1, cell_temperatures=(None, 21.0)), None).probes == (0, 1, 2)
+    assert Record.from_mapping(record.as_mapping()) == record
+    assert record.as_mapping()["probes"] == [0, 2]

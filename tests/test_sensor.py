@@ -31,6 +31,7 @@ _ON = {
         "safe_to_act",
     ),
     *("overvoltage", "undervoltage", "short_circuit", "charge_overtemperature", "charge_undertemperature"),
+    "charging_blocked_by_cold",
     *("discharge_overtemperature", "discharge_undertemperature"),
 }
 

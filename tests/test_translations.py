@@ -7,13 +7,16 @@ from typing import Any
 
 from custom_components.lfp_battery.binary_sensor import BINARY_SENSORS, CONDITIONS, LINK
 from custom_components.lfp_battery.bms.catalog import FAMILIES
-from custom_components.lfp_battery.bms.errors import LinkProblem
+from custom_components.lfp_battery.bms.clients.base import HeatingOutcome
+from custom_components.lfp_battery.bms.errors import HeatingError, HeatingProblem, LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Identity, Mode, PackState, PollReport, Severity
 from custom_components.lfp_battery.bms.plausibility import Reason
 from custom_components.lfp_battery.bms.protocols import DECODERS, PROTOCOLS
 from custom_components.lfp_battery.bms.protocols.pylon.dialects import EG4, SEPLOS, TDT
 from custom_components.lfp_battery.bms.protocols.pylon.protocol import PylonV28
 from custom_components.lfp_battery.bms.protocols.strangers import JBD
+from custom_components.lfp_battery.entity import LfpEntityDescription
+from custom_components.lfp_battery.heating import NO_LINK, WITHDRAWN
 from custom_components.lfp_battery.scan_flow import ANY_FAMILY
 from custom_components.lfp_battery.sensor_descriptions import (
     BANK_SENSORS,
@@ -22,11 +25,17 @@ from custom_components.lfp_battery.sensor_descriptions import (
     cell_sensors,
     temperature_sensors,
 )
+from custom_components.lfp_battery.switch import SWITCHES
 from tests.home import Home
 
 _HERE = Path(__file__).parent.parent / "custom_components" / "lfp_battery"
-_SENSORS = (*SENSORS, *ENERGY_SENSORS, *BANK_SENSORS, *cell_sensors(1), *temperature_sensors(1))
+_SENSORS = (*SENSORS, *ENERGY_SENSORS, *BANK_SENSORS, *cell_sensors(1), *temperature_sensors((0,)))
 _BINARY_SENSORS = (*BINARY_SENSORS, *CONDITIONS, LINK)
+_TABLES: dict[str, tuple[LfpEntityDescription, ...]] = {
+    "sensor": _SENSORS,
+    "binary_sensor": _BINARY_SENSORS,
+    "switch": SWITCHES,
+}
 
 
 def _json(name: str) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def _json(name: str) -> dict[str, Any]:
 def test_every_entity_is_named_by_its_device_class_or_by_a_translation() -> None:
     """And no translation is left over."""
     entity = _json("translations/en.json")["entity"]
-    for platform, table in (("sensor", _SENSORS), ("binary_sensor", _BINARY_SENSORS)):
+    for platform, table in _TABLES.items():
         keys = {description.translation_key for description in table if description.translation_key}
         assert keys == set(entity[platform])
         assert all(description.translation_key or description.device_class for description in table)
@@ -56,6 +65,18 @@ def test_every_mode_and_every_link_problem_has_its_words() -> None:
     words = _json("translations/en.json")
     assert set(words["entity"]["sensor"]["mode"]["state"]) == {str(mode) for mode in Mode}
     assert {f"link_{problem}" for problem in LinkProblem} <= set(words["exceptions"])
+
+
+def test_whatever_comes_of_switching_the_heating_has_its_words() -> None:
+    """As what is raised, unless all is well, and as a line of the logbook."""
+    words = _json("translations/en.json")
+    problems = {str(problem) for problem in HeatingProblem}
+    raised = {key.removeprefix("heating_") for key in words["exceptions"] if key.startswith("heating_")}
+    assert raised == problems | {str(HeatingOutcome.ACCEPTED), WITHDRAWN}
+    told = words["selector"]["heating_act"]["options"]
+    assert set(told) == problems | {str(outcome) for outcome in HeatingOutcome} | {NO_LINK, WITHDRAWN}
+    for line in told.values():
+        assert set(re.findall(r"{(\w+)}", line)) == {"old", "new"}
 
 
 def test_whatever_a_scan_can_tell_of_has_its_name() -> None:
@@ -80,6 +101,7 @@ def test_every_issue_says_what_it_fills_in() -> None:
     issues = _json("translations/en.json")["issues"]
     filled_in = {"other_master": {"title"}, "other_master_foreign": {"title", "protocol", "other_protocol"}}
     filled_in["garbled"] = {"title", "address"}
+    filled_in |= {f"heating_{why}": {"title", "report"} for why in HeatingProblem if HeatingError(why).withdraws}
     filled_in |= {"unacknowledged_option": {"title"}, "unacknowledged_wiring": {"title"}}
     filled_in["unacknowledged_outside"] = {"title", "command_alone", "command_down"}
     filled_in["bus_errors"] = {"title", "command", "command_down"}
@@ -110,7 +132,7 @@ async def test_every_attribute_has_its_words(home: Home) -> None:
         PollReport(address=9, state=state, online=True, received=1e6, identity=identity, held_back=held_back)
     )
     unit = home.link.packs[9]
-    for platform, table in (("sensor", _SENSORS), ("binary_sensor", _BINARY_SENSORS)):
+    for platform, table in _TABLES.items():
         entity = _json("translations/en.json")["entity"][platform]
         for description in table:
             shown = description.attributes_fn(unit) if description.attributes_fn else {}
@@ -131,7 +153,7 @@ def test_conditions_are_called_the_same_wherever_they_are_named() -> None:
 def test_what_has_no_device_class_has_an_icon() -> None:
     """Icons only where no device class gives one, and only for keys that exist."""
     icons = _json("icons.json")["entity"]
-    for platform, table in (("sensor", _SENSORS), ("binary_sensor", _BINARY_SENSORS)):
+    for platform, table in _TABLES.items():
         bare = {description.translation_key for description in table if description.device_class is None}
         assert bare <= set(icons[platform])
         assert set(icons[platform]) <= {description.translation_key for description in table}

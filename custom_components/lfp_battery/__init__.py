@@ -10,12 +10,13 @@ from . import connect
 from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
 from .coordinator import link_problem
+from .entity import async_take_away_other
 from .findings import speaks_for_packs
 from .identity import Record
 from .link import LfpConfigEntry, LfpLink, async_keep
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
-PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR]
+PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR, Platform.SWITCH]
 
 # No amount of trying again opens these; the person must change the address.
 _HOPELESS = frozenset({LinkProblem.BAD_ADDRESS, LinkProblem.CREDENTIALS})
@@ -29,8 +30,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
         await link.async_start(client)
     except LinkError as err:
         kind = ConfigEntryError if err.problem in _HOPELESS else ConfigEntryNotReady
-        raise kind(**link_problem(entry, err)) from err
+        raise kind(**link_problem(hass, entry, err)) from err
     entry.runtime_data = link
+    for pack in link.packs.values():
+        async_take_away_other(hass, pack)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
 
 

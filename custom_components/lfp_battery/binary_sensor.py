@@ -16,7 +16,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .bms.model import Alarm, Condition, Severity
 from .coordinator import LfpBankCoordinator, LfpUnit
-from .entity import LfpEntity, LfpEntityDescription, always, async_add_as_reported
+from .entity import HEATING, LfpEntity, LfpEntityDescription, always, async_add_as_reported
 from .link import LfpConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -39,6 +39,9 @@ _NEEDED_TO_ACT = (
 
 # Every day's business, with sensors of its own: not a problem.
 _USUAL = frozenset({Condition.FULLY_CHARGED, Condition.LOW_SOC})
+
+# Where the direction is not said, it is charging that cold stops first.
+_COLD = frozenset({Condition.CHARGE_UNDERTEMPERATURE, Condition.UNDERTEMPERATURE})
 
 # Said for a cell, for the pack, or without a place: one sensor for whichever a protocol has.
 _FOLDED: Mapping[Condition, frozenset[Condition]] = {
@@ -124,6 +127,13 @@ def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
     return _worst(list(alarms)) is not Severity.FAULT
 
 
+def _blocked_by_cold(unit: LfpUnit, _: bool | None) -> bool | None:
+    """A warning blocks nothing yet."""
+    if (alarms := unit.state.alarms) is None:
+        return None
+    return any(alarm.condition in _COLD and alarm.severity >= Severity.PROTECTION for alarm in alarms)
+
+
 def _balancing(unit: LfpUnit, _: bool | None) -> bool | None:
     cells = unit.state.balancing_cells
     return None if cells is None else bool(cells)
@@ -173,6 +183,19 @@ BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
         device_class=BinarySensorDeviceClass.RUNNING,
         needs=("heater_active",),
         value_fn=_flag("heater_active"),
+    ),
+    LfpBinarySensorDescription(
+        key=HEATING,
+        translation_key=HEATING,
+        # where it can be changed it is a switch
+        exists_fn=lambda unit: "heating_enabled" in unit.record.fields and not unit.controls_heating,
+        value_fn=_flag("heating_enabled"),
+    ),
+    LfpBinarySensorDescription(
+        key="charging_blocked_by_cold",
+        translation_key="charging_blocked_by_cold",
+        exists_fn=lambda unit: "alarms" in unit.record.fields and not unit.conditions.isdisjoint(_COLD),
+        value_fn=_blocked_by_cold,
     ),
     LfpBinarySensorDescription(
         key="connectivity",

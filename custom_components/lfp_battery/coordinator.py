@@ -13,7 +13,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from . import bus_texts
+from . import bus_texts, radio
 from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
@@ -25,12 +25,15 @@ from .const import CONF_BAUDRATE, DOMAIN, LOGGER
 from .estimate import Smoothed
 from .findings import on_can
 from .identity import Record
+from .pause import Pause
 from .settings import Settings
 
 # Energy is not guessed over a longer hole in the readings than this many seconds: six cycles of the automatic interval.
 _LONGEST_GAP = 60.0
 # ... nor over more than three rounds where these take longer (an inverter's that is listened to), up to this many.
 _LONGEST_GAP_EVER = 300.0
+# Of a link over Bluetooth these have other reasons than of a port, and other remedies.
+_RADIO_PROBLEMS = frozenset({LinkProblem.MISSING, LinkProblem.UNREACHABLE, LinkProblem.FAILED})
 # What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
 _LATE = 2.0
 
@@ -45,8 +48,15 @@ class Problem(TypedDict):
     translation_placeholders: dict[str, str]
 
 
-def link_problem(entry: ConfigEntry[Any], err: LinkError) -> Problem:
+def link_problem(hass: HomeAssistant, entry: ConfigEntry[Any], err: LinkError) -> Problem:
     """Why the link cannot be used, in words; the port is named by the entry's title, which holds no credential."""
+    if (radio_address := radio.address_of(entry.data[CONF_DEVICE])) is not None:
+        place = "radio_" if err.problem in _RADIO_PROBLEMS else ""
+        return {
+            "translation_domain": DOMAIN,
+            "translation_key": f"link_{place}{err.problem}",
+            "translation_placeholders": {"link": entry.title, "reach": radio.unreachable(hass, radio_address)},
+        }
     address = bus_texts.address_of(entry.data[CONF_DEVICE]) if on_can(entry.data) else None
     return {
         "translation_domain": DOMAIN,
@@ -136,6 +146,11 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         cycle = max(self.settings.interval or SHORTEST_INTERVAL, self.cycle_seconds)
         return self.age is not None and self.age <= 1.5 * cycle + _LATE
 
+    @property
+    def controls_heating(self) -> bool:
+        """Whether Home Assistant may switch the heating of this unit, and knows how it is set."""
+        return False
+
     def is_back(self, report: PollReport[StateT]) -> bool:
         """Whether a report makes or leaves the unit present: after a loss only what was received since then does."""
         return report.online and (self.online or report.received != self.data.received)
@@ -195,7 +210,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         try:
             await self._async_read()
         except LinkError as err:
-            raise UpdateFailed(**link_problem(self.config_entry, err)) from err
+            raise UpdateFailed(**link_problem(self.hass, self.config_entry, err)) from err
         # the client has told the listener already; what it returns has not been through `async_publish`
         return self.data
 
@@ -228,14 +243,27 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
 
     @property
     @override
+    def controls_heating(self) -> bool:
+        """See `LfpCoordinator`; decided when the entry loads, and when the pack says so for the first time."""
+        return self.client.heating is not None and "heating_enabled" in self.record.fields
+
+    @property
+    def radio_address(self) -> str | None:
+        """The Bluetooth address at which it is read; None for a pack on a line or bus."""
+        return radio.address_of(self.config_entry.data[CONF_DEVICE])
+
+    @property
+    @override
     def device_info(self) -> dr.DeviceInfo:
         """See `LfpCoordinator`."""
+        address = self.radio_address
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
+            connections=set() if address is None else {(dr.CONNECTION_BLUETOOTH, address)},
             translation_key="pack",
             translation_placeholders={"bank": self.config_entry.title, "number": self.number},
             via_device_id=self.bank.device_id,
-            serial_number=self.record.identifier,
+            serial_number=self.record.identifier if address is None else None,
             # where only the master tells a model, the others' would else be listed by their firmware
             **_described(self.record, self.settings, model=self.bank.model),
         )
@@ -252,6 +280,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
 
     link_up = False
     device_id: str
+    pause: Pause | None = None  # of a link that somebody else may want for a while
     packs: Mapping[int, LfpPackCoordinator]
 
     @property

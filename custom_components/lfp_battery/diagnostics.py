@@ -10,7 +10,7 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_DEVICE, CONF_PORT
 from homeassistant.core import HomeAssistant
 
-from . import connect
+from . import connect, radio
 from .bms.transports.can_address import CanAddress, Interface
 from .const import CONF_OBSERVE
 from .coordinator import LfpUnit
@@ -19,7 +19,7 @@ from .settings import observes
 
 # Buses that come over a network.
 _WITH_HOST = frozenset({Interface.SOCKETCAND, Interface.UDP_MULTICAST})
-_SECRET = {"serial", "identifier", "serial_number", "unique_id", "title"}
+_SECRET = {"serial", "identifier", "serial_number", "unique_id", "title", "name"}
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConfigEntry) -> dict[str, Any]:
@@ -48,6 +48,8 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConf
 
 def _port(device: str) -> str:
     """What kind of port or bus it is: its host or its adapter's serial number is nobody's business."""
+    if radio.address_of(device) is not None:
+        return radio.device_of(REDACTED)
     if (bus := connect.bus_of(device)) is not None:
         return f"{bus.interface}:{_channel(bus)}"
     if "://" in device:

@@ -2,15 +2,21 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, override
+from typing import Any, Final, override
 
-from homeassistant.core import callback
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
+from .const import DOMAIN
 from .coordinator import LfpPackCoordinator, LfpUnit
 from .link import LfpConfigEntry
+
+# Key of what shows how the heating is set, whether it can be changed here or not.
+HEATING: Final = "heating"
 
 
 def while_online(unit: LfpUnit) -> bool:
@@ -116,6 +122,17 @@ class LfpEntity(CoordinatorEntity[LfpUnit]):
 
     def _take_value(self) -> bool:
         raise NotImplementedError
+
+
+@callback
+def async_take_away_other(hass: HomeAssistant, unit: LfpUnit) -> None:
+    """The setting of the heating is a switch or a binary sensor, never both: forget the one that it was before."""
+    if "heating_enabled" not in unit.record.fields:
+        return
+    other = Platform.BINARY_SENSOR if unit.controls_heating else Platform.SWITCH
+    registry = er.async_get(hass)
+    if (entity_id := registry.async_get_entity_id(other, DOMAIN, f"{unit.identity}_{HEATING}")) is not None:
+        registry.async_remove(entity_id)
 
 
 @callback

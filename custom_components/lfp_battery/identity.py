@@ -56,7 +56,7 @@ class Record:
     firmware: str | None = None
     hardware: str | None = None
     cells: int | None = None
-    temperatures: int | None = None
+    probes: tuple[int, ...] = ()  # places where cells' temperature was ever read, from 0
     fields: frozenset[str] = frozenset()  # names of model fields that were ever reported
     conditions: frozenset[str] = frozenset()  # conditions that were ever active
 
@@ -65,12 +65,12 @@ class Record:
         """Read a record back; what an older version did not know is absent."""
         known = {f.name: stored[f.name] for f in fields(cls) if f.name in stored}
         known |= {name: frozenset(known.get(name, ())) for name in ("fields", "conditions")}
-        return cls(**known)
+        return cls(**{**known, "probes": tuple(known.get("probes", ()))})
 
     def as_mapping(self) -> dict[str, Any]:
         """The record as it is kept in the entry, without what is not known."""
         kept = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
-        return kept | {"fields": sorted(self.fields), "conditions": sorted(self.conditions)}
+        return kept | {name: sorted(kept[name]) for name in ("probes", "fields", "conditions")}
 
     def identity(self, entry_id: str, address: int) -> str:
         """What device and entities are known by in the registries."""
@@ -78,7 +78,7 @@ class Record:
 
     def unlearned(self) -> Self:
         """Who it is and what it is called, without anything that it ever reported."""
-        return replace(self, temperatures=None, fields=frozenset(), conditions=frozenset())
+        return replace(self, probes=(), fields=frozenset(), conditions=frozenset())
 
     def learned(self, state: BatteryState | None, identity: Identity | None) -> Self:
         """The record, extended by what a report says; the identifier never changes."""
@@ -93,8 +93,9 @@ class Record:
                 new.setdefault("manufacturer", state.manufacturer)
             if state.cell_voltages is not None:
                 new["cells"] = max(len(state.cell_voltages), self.cells or 0)
-            if state.cell_temperatures is not None:
-                new["temperatures"] = max(len(state.cell_temperatures), self.temperatures or 0)
+            if (temperatures := state.cell_temperatures) is not None:
+                read = {place for place, value in enumerate(temperatures) if value is not None}
+                new["probes"] = tuple(sorted(read | set(self.probes)))
         return replace(self, **new)
 
 

@@ -1,4 +1,4 @@
-"""What only a person can put right, as Home Assistant's repairs show it: who else asks, two packs at one address, damage.
+"""What only a person can put right, as Home Assistant's repairs show it: who else asks, two packs at one address, ...
 
 Raising and withdrawing only; what is offered to be done about it stands in repairs.py. Home Assistant hides what belongs
 to an entry that is disabled, and drops what belongs to one that was removed.
@@ -11,15 +11,27 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.loader import async_get_integration
 
-from . import bus_texts
+from . import bus_texts, heating
 from .bms.catalog import Addressing, Dip, Family
 from .bms.errors import LinkError, LinkProblem
 from .bms.model import BatteryState, LinkCounters, PollReport
 from .bms.protocols.base import BatteryProtocol
-from .const import CONF_ACKNOWLEDGE, CONF_BAUDRATE, CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN, LOGGER
+from .const import (
+    CONF_ACKNOWLEDGE,
+    CONF_ALLOW_HEATING,
+    CONF_BAUDRATE,
+    CONF_OBSERVE,
+    CONF_OTHER_PROTOCOL,
+    DOMAIN,
+    LOGGER,
+)
 from .findings import family_of
 from .flow_texts import Words
+
+# What a repair is about, where it is not another master.
+HEATING_WITHDRAWN = "heating_withdrawn"
 
 # More rows than so many nobody needs to find a switch.
 _MOST_ROWS = 16
@@ -89,6 +101,31 @@ class LineIssues:
             if domain == DOMAIN and issue_id.startswith(prefixes):
                 ir.async_delete_issue(self._hass, DOMAIN, issue_id)
         self._renew_other_master()
+        await self._renew_heating()
+
+    # --- the heating is offered no more ------------------------------------------------------------------------------
+
+    async def _renew_heating(self) -> None:
+        """Show that a pack did not do what it was asked for, until the person has it offered again, or wants none."""
+        entry = self._entry
+        issue_id = f"heating_{entry.entry_id}"
+        why = next((why for _, why in heating.withdrawn(entry.data)), None)
+        if why is None or not entry.options.get(CONF_ALLOW_HEATING):
+            ir.async_delete_issue(self._hass, DOMAIN, issue_id)
+            return
+        integration = await async_get_integration(self._hass, DOMAIN)
+        words = {"title": entry.title, "report": integration.issue_tracker or ""}
+        ir.async_create_issue(
+            self._hass,
+            DOMAIN,
+            issue_id,
+            config_entry_id=entry.entry_id,
+            data={"kind": HEATING_WITHDRAWN, "entry_id": entry.entry_id, **words},
+            is_fixable=True,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=f"heating_{why}",
+            translation_placeholders={"title": entry.title},
+        )
 
     # --- somebody else asks ------------------------------------------------------------------------------------------
 

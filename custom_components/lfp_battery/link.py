@@ -5,17 +5,18 @@ Decides who is who behind the link. Knows no entities: platforms say what to cal
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from enum import Enum, auto
 import logging
 import traceback
-from typing import Any
+from typing import Any, Self
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_PROTOCOL
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
-from . import bus_texts
-from .bms.clients.base import BatteryClient
+from . import bus_texts, radio
+from .bms.clients.base import BatteryClient, Pausable
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock, Handle
 from .bms.errors import LinkError, LinkProblem
@@ -23,10 +24,11 @@ from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import PROTOCOLS
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_OTHER_PROTOCOL, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
-from .findings import identifiers, on_can, speaks_for_packs, unique_id
+from .findings import identifiers, on_can, over_bluetooth, speaks_for_packs, unique_id
 from .identity import Record, could_be_serial, new_place, trusted_serial
 from .issues import LineIssues
 from .moving import followed
+from .pause import Pause
 from .settings import Settings
 
 # Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
@@ -45,6 +47,22 @@ _PRESENCE: Mapping[tuple[bool, bool], str] = {
     (False, False): "stopped answering",
     (False, True): "is no longer heard",
 }
+
+
+class _Standing(Enum):
+    """How a link stands, as far as the log tells it apart."""
+
+    UP = auto()
+    LOST = auto()
+    FREE = auto()  # left to somebody else, by a person's wish
+
+    @classmethod
+    def of(cls, error: LinkError | None) -> Self:
+        """What this error, or none, means."""
+        if error is None:
+            return cls.UP
+        return cls.FREE if error.problem is LinkProblem.PAUSED else cls.LOST
+
 
 type LfpConfigEntry = ConfigEntry[LfpLink]
 type UnitBuilder = Callable[[LfpUnit], None]
@@ -115,6 +133,9 @@ class LfpLink:
         """
         self.client = client
         self.bank = self._make_bank()
+        if over_bluetooth(self._entry.data) and isinstance(client, Pausable):
+            self.bank.pause = pause = Pause(client, self._clock, self._update_bank)
+            self._entry.async_on_unload(pause.stop)
         for address, record in sorted((int(a), r) for a, r in self._entry.data.get(CONF_PACKS, {}).items()):
             self._make_pack(address, Record.from_mapping(record))
         for unit in self.units:  # the bank first: its packs are connected to it
@@ -275,19 +296,26 @@ class LfpLink:
             else:
                 self._opened.set_exception(error)
                 return
-        if self._started and (error is None) != (self._error is None):
-            level = logging.DEBUG if self._known_fault else logging.INFO
-            if error is None:
-                LOGGER.log(level, "%s: the link is back", self._entry.title)
-            else:
-                why = "" if error.problem is LinkProblem.LOST else f" ({error.problem})"
-                LOGGER.log(level, "%s: the link is lost%s", self._entry.title, why)
+        self._log_standing(error)
         self._error = error
         self._known_fault = self._known_fault and error is not None
         self.bank.link_up = error is None
         for unit in self.units:
             unit.async_link_changed(error)
         self._update_bank()
+
+    def _log_standing(self, error: LinkError | None) -> None:
+        """Say once that the link went or came, and that it is left free or taken up again."""
+        before, now = _Standing.of(self._error), _Standing.of(error)
+        if not self._started or now is before:
+            return
+        if now is _Standing.FREE:
+            said = "the connection is left free"
+        elif error is None:
+            said = "the connection is taken up again" if before is _Standing.FREE else "the link is back"
+        else:
+            said = "the link is lost" + ("" if error.problem is LinkProblem.LOST else f" ({error.problem})")
+        LOGGER.log(logging.DEBUG if self._known_fault else logging.INFO, "%s: %s", self._entry.title, said)
 
     @callback
     def other_master(self, protocol: str | None = None) -> None:
@@ -354,7 +382,7 @@ class LfpLink:
         }
         taken = {known for known in self._serials_but(address) | others if known is not None}
         self._unsaved = True
-        identifier = trusted_serial(serial, taken)
+        identifier = radio.address_of(self._entry.data[CONF_DEVICE]) or trusted_serial(serial, taken)
         place = None if identifier is not None else new_place(self._entry.data, address)
         pack = self._make_pack(address, Record(identifier=identifier, place=place))
         self._register(pack)

@@ -1,4 +1,4 @@
-"""What a person may choose when another device asks on the line of an entry."""
+"""What a person may choose when another device asks on the line of an entry, or when the heating is offered no more."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,9 @@ from homeassistant.components.repairs import RepairsFlow, RepairsFlowResult
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
+from . import heating
 from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN
+from .issues import HEATING_WITHDRAWN
 
 
 class OtherMasterFlow(RepairsFlow):
@@ -51,9 +53,37 @@ class OtherMasterFlow(RepairsFlow):
         return self.async_create_entry(data={})
 
 
+class HeatingFlow(RepairsFlow):
+    """Say how to find out what a pack takes for the command, and offer it again once the person wants it so."""
+
+    def __init__(self, entry_id: str, words: Mapping[str, str]) -> None:
+        """`entry_id` is the entry whose pack it is; `words` are what its text fills in."""
+        self._entry_id = entry_id
+        self._words = dict(words)
+
+    async def async_step_init(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """A menu: its one button does something, and to close it changes nothing."""
+        if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
+            return self.async_abort(reason="entry_removed")
+        return self.async_show_menu(
+            step_id="init",
+            menu_options=["offer"],
+            description_placeholders={**self._words, "title": entry.title},
+        )
+
+    async def async_step_offer(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """From now on the switch is there again; nothing is sent before somebody turns it."""
+        if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
+            return self.async_abort(reason="entry_removed")
+        heating.async_offer_again(self.hass, entry)
+        self.hass.config_entries.async_schedule_reload(self._entry_id)
+        return self.async_create_entry(data={})
+
+
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
-    """The flow of the one kind of issue that can be decided here."""
+    """The flow of an issue that can be decided here."""
     known = {key: str(value) for key, value in (data or {}).items()}
-    return OtherMasterFlow(known.pop("entry_id", ""), known)
+    flow = HeatingFlow if known.pop("kind", None) == HEATING_WITHDRAWN else OtherMasterFlow
+    return flow(known.pop("entry_id", ""), known)

@@ -36,7 +36,7 @@ def _build(unit: LfpUnit) -> Iterator[LfpSensor]:
     tables = (
         SENSORS,
         cell_sensors(unit.record.cells or 0),
-        temperature_sensors(unit.record.temperatures or 0),
+        temperature_sensors(unit.record.probes),
         BANK_SENSORS if isinstance(unit, LfpBankCoordinator) else (),
     )
     for table in tables:

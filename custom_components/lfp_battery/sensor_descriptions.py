@@ -8,6 +8,7 @@ from typing import Any
 
 from homeassistant.components.sensor import SensorDeviceClass, SensorEntityDescription, SensorStateClass
 from homeassistant.const import (
+    SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
     EntityCategory,
     UnitOfElectricCurrent,
     UnitOfElectricPotential,
@@ -19,9 +20,10 @@ from homeassistant.const import (
 )
 from homeassistant.helpers.typing import StateType
 
+from . import radio
 from .bms.model import Mode
-from .coordinator import LfpBankCoordinator, LfpUnit
-from .entity import LfpEntityDescription
+from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
+from .entity import LfpEntityDescription, always
 from .estimate import stored_energy, tells_energy, time_left
 
 CELL_CHANGE = 0.002  # V
@@ -127,6 +129,15 @@ def _age(unit: LfpUnit) -> float | None:
 def _link_quality(unit: LfpUnit) -> float | None:
     counters = unit.data.counters
     return round(100 * counters.answered / counters.asked, 1) if counters.asked else None
+
+
+def _radio_address(unit: LfpUnit) -> str | None:
+    return unit.radio_address if isinstance(unit, LfpPackCoordinator) else None
+
+
+def _rssi(unit: LfpUnit) -> int | None:
+    address = _radio_address(unit)
+    return None if address is None else radio.rssi(unit.hass, address)
 
 
 def _held_back(unit: LfpUnit) -> dict[str, Any]:
@@ -300,6 +311,17 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         change=1,
     ),
     _detail("link_quality", None, _PERCENT, 1, needs=(), value_fn=_link_quality, change=0.1),
+    _detail(
+        "rssi",
+        SensorDeviceClass.SIGNAL_STRENGTH,
+        SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
+        0,
+        translation_key=None,  # the device class says it
+        exists_fn=lambda unit: _radio_address(unit) is not None,
+        available_fn=always,  # tells most while there is no connection
+        value_fn=_rssi,
+        change=1,
+    ),
     LfpSensorDescription(
         key="held_back",
         translation_key="held_back",
@@ -371,8 +393,8 @@ def cell_sensors(count: int) -> tuple[LfpSensorDescription, ...]:
     )
 
 
-def temperature_sensors(count: int) -> tuple[LfpSensorDescription, ...]:
-    """One sensor a place where cells' temperature is taken, numbered from 1."""
+def temperature_sensors(places: Iterable[int]) -> tuple[LfpSensorDescription, ...]:
+    """One sensor a place where cells' temperature is taken; places count from 0, sensors from 1."""
     return tuple(
         _temperature_detail(
             f"cell_temperature_{index + 1}",
@@ -381,7 +403,7 @@ def temperature_sensors(count: int) -> tuple[LfpSensorDescription, ...]:
             needs=("cell_temperatures",),
             value_fn=_element("cell_temperatures", index, 1),
         )
-        for index in range(count)
+        for index in places
     )
 
 
