@@ -199,8 +199,8 @@ class CanFlow(ScanFlow):
 
     # --- what was heard ----------------------------------------------------------------------------------------------
 
-    def _bus_words(self, report: ScanReport) -> dict[str, str]:
-        """What a confirmation on CAN says besides what every other says."""
+    def _more_words(self, report: ScanReport) -> dict[str, str]:
+        """What a confirmation of this medium says besides what every other says."""
         if not self._on_can or self._bus is None:
             return {}
         return {
@@ -211,7 +211,11 @@ class CanFlow(ScanFlow):
             "rate": bus_texts.rate(report.baudrate, self._words),
         }
 
-    def _bus_options(self) -> dict[str, Any]:
+    def _more_fields(self) -> dict[Any, Any]:
+        """What a confirmation of this medium asks besides what every other asks."""
+        return {}
+
+    def _more_options(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """What was decided for the options of the entry."""
         return {CONF_ACKNOWLEDGE: True} if self._on_can and self._acknowledges else {}
 

@@ -22,10 +22,10 @@ from homeassistant.helpers.selector import (
 import voluptuous as vol
 
 from . import connect
+from .bluetooth_flow import BluetoothFlow
 from .bms.catalog import FAMILIES
 from .bms.discovery import Outcome, ScanReport
-from .bms.protocols import POLLED
-from .can_flow import CanFlow
+from .bms.protocols import SERIAL
 from .const import (
     CONF_ACKNOWLEDGE,
     CONF_BAUDRATE,
@@ -33,6 +33,7 @@ from .const import (
     CONF_OBSERVE,
     CONF_PACK_COUNT,
     CONF_PACKS,
+    CONF_UNVERIFIED,
     DOMAIN,
     MAX_PACKS,
 )
@@ -42,11 +43,13 @@ from .findings import (
     heard,
     identifiers,
     is_doubtful,
+    is_unverified,
     miscounted,
     models_for,
     most_packs,
     name_of,
     on_can,
+    over_bluetooth,
     reported_model,
     rows,
     speaks_for_packs,
@@ -62,10 +65,10 @@ from .settings import observes
 _DECIDED_ANEW = frozenset({CONF_OBSERVE, CONF_ACKNOWLEDGE})
 
 # One line a transport: the step of that name asks for what the transport needs.
-_TRANSPORTS = ("serial", "can")
+_TRANSPORTS = ("serial", "can", "bluetooth")
 
 
-class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
+class LfpBatteryConfigFlow(BluetoothFlow, domain=DOMAIN):
     """Choose a port, scan it, confirm what was found."""
 
     VERSION = 1
@@ -104,9 +107,11 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         entry = self._get_reconfigure_entry()
         if on_can(entry.data):
             return await self.async_step_reconfigure_can(user_input)
+        if over_bluetooth(entry.data):
+            return await self.async_step_reconfigure_bluetooth(user_input)
         if user_input is not None and (begun := await self._async_begin(user_input)) is not None:
             return begun
-        speeds = sorted({speed for protocol in POLLED.values() for speed in protocol.speeds})
+        speeds = sorted({speed for protocol in SERIAL.values() for speed in protocol.speeds})
         fields = {
             vol.Required(CONF_DEVICE): SerialPortSelector(),
             vol.Required(CONF_BAUDRATE, default=SPEED_AUTO): _choice("speed", (SPEED_AUTO, *map(str, speeds))),
@@ -119,16 +124,17 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
     async def async_step_scanned(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Go on with what the scan found, or back to the form."""
         self._abort_if_entry_removed()
-        reconfiguring = self.source == SOURCE_RECONFIGURE
         if self._failure is not None:
             self._scan_task = None
             self._resume_entry()
-            if reconfiguring:
-                return await self.async_step_reconfigure()
-            return await (self.async_step_can() if self._on_can else self.async_step_serial())
-        if reconfiguring:
+            if self._failure.final:
+                return self.async_abort(reason=self._failure.error, description_placeholders=self._failure.placeholders)
+            shown_again: ConfigFlowResult = await getattr(self, f"async_step_{self._form}")()
+            return shown_again
+        if self.source == SOURCE_RECONFIGURE:
             return await self._async_finish_reconfigure()
-        await self.async_set_unique_id(unique_id(self._data))
+        # a pack that was discovered may be asked for by hand as well: whoever is first sets it up
+        await self.async_set_unique_id(unique_id(self._data), raise_on_progress=not self._by_radio)
         self._abort_if_battery_is_known()
         return self._show_confirmation(self._confirmation())
 
@@ -147,6 +153,8 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
     def _confirmation(self) -> str:
         """Which of the confirmations fits what was heard: the most important thing to know decides."""
         assert self._report is not None
+        if self._by_radio:
+            return "bluetooth_found"
         if self._on_can:
             return "confirm_can"
         if self._data.get(CONF_OBSERVE):
@@ -173,7 +181,7 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
             data_schema=self.add_suggested_values_to_schema(self._confirmation_schema(), sent or {}),
             errors=errors,
             description_placeholders={
-                **self._bus_words(report),
+                **self._more_words(report),
                 **more,
                 "device": self._device,
                 "protocol": self._words.protocol(report.protocol),
@@ -192,6 +200,8 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
 
     def _notes(self, report: ScanReport) -> str:
         """About packs as they will be known."""
+        if self._by_radio:
+            return self._radio_notes(report)
         moved = self.source == SOURCE_RECONFIGURE
         data = merged(self._get_reconfigure_entry().data, self._data) if moved else self._data
         return notes(report, data, self._words)
@@ -227,14 +237,17 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
             return vol.Schema(fields)
         if models := models_for(self._data):
             fields[vol.Optional(CONF_MODEL)] = model_selector(models)
-            reported = reported_model(self._data)
             chosen = chosen_model(moved.data, moved.options) if moved is not None else None
-            model = chosen[1] if chosen is not None else reported
+            model = chosen[1] if chosen is not None else reported_model(self._data)
             if model is not None and model.name in models:
                 suggested[CONF_MODEL] = model.name
+            elif self._by_radio:
+                suggested[CONF_MODEL] = self._suggested_model(self._data)
         if counts_packs(report.protocol):
             fields[vol.Optional(CONF_PACK_COUNT)] = pack_count_selector(MAX_PACKS)
             suggested[CONF_PACK_COUNT] = self._pack_count(moved)
+        if moved is None:
+            fields |= self._more_fields()
         return self.add_suggested_values_to_schema(vol.Schema(fields), suggested)
 
     def _most_packs(self, sent: Mapping[str, Any]) -> int:
@@ -262,6 +275,10 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         """A battery was heard on a CAN bus."""
         return await self._async_confirm("confirm_can", user_input)
 
+    async def async_step_bluetooth_found(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """A pack answered over Bluetooth."""
+        return await self._async_confirm("bluetooth_found", user_input)
+
     async def async_step_confirm_unsure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Something answered, on thin evidence."""
         return await self._async_confirm("confirm_unsure", user_input)
@@ -284,7 +301,7 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
         if errors := miscounted(user_input, self._most_packs(user_input)):
             return self._show_confirmation(step_id, user_input, errors)
         assert self._device is not None
-        title = await self._async_title(self._device)
+        title = await self._async_title(self._device, user_input)
         # another flow may have added this port or battery while this form stood open
         await self._async_abort_if_taken(self._device)
         self._abort_if_battery_is_known()
@@ -293,11 +310,15 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
             title=title, data=self._data | self._chosen(user_input), options=self._decided(user_input)
         )
 
-    async def _async_title(self, device: str) -> str:
-        """What was heard, as far as it has a name; two of one name are told apart by their ports."""
+    async def _async_title(self, device: str, user_input: Mapping[str, Any]) -> str:
+        """What was heard, as far as it has a name; two of one name are told apart by their ports.
+
+        Over Bluetooth the name is the product's; the one in the advert is the owner's own, and may be anything.
+        """
         assert self._report is not None
         label = self._words.protocol(self._report.protocol)
-        name = name_of(self._report) or label[:1].upper() + label[1:]
+        chosen = models_for(self._data).get(user_input.get(CONF_MODEL, "")) if self._by_radio else None
+        name = chosen or name_of(self._report) or label[:1].upper() + label[1:]
         if all(entry.title != name for entry in self._other_entries()):
             return name
         return f"{name} ({await connect.async_short_name(self.hass, device)})"
@@ -305,11 +326,12 @@ class LfpBatteryConfigFlow(CanFlow, domain=DOMAIN):
     def _chosen(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """What the person said of the battery."""
         named = {CONF_FAMILY: self._family.key} if self._family else {}
-        return {**named, **{key: value for key, value in user_input.items() if key == CONF_MODEL}}
+        doubt = {CONF_UNVERIFIED: True} if is_unverified(self._data, user_input) else {}
+        return {**named, **doubt, **{key: value for key, value in user_input.items() if key == CONF_MODEL}}
 
     def _decided(self, user_input: Mapping[str, Any]) -> dict[str, Any]:
         """What can be changed in the options; who agrees to listen has nothing left to repair."""
-        options = self._bus_options()
+        options = self._more_options(user_input)
         if CONF_PACK_COUNT in user_input:
             options[CONF_PACK_COUNT] = int(user_input[CONF_PACK_COUNT])
         if self._data.get(CONF_OBSERVE):

@@ -24,10 +24,12 @@ from .bms.clients.polled import PolledClient
 from .bms.clock import Clock, SystemClock
 from .bms.discovery import Progress, ScanReport
 from .bms.gatt_profile import GattProfile
-from .bms.protocols import POLLED
+from .bms.protocols import BLUETOOTH, POLLED
+from .bms.protocols.base import PolledProtocol
 from .bms.protocols.can import CAN
 from .bms.transports import ByteTransport, CanTransport, GattTransport, can
 from .bms.transports.can_address import CanAddress, Interface, parse_can_address
+from .bms.transports.gatt import GattLink
 from .bms.transports.serial import SerialTransport, check_url
 from .const import CONF_ADDRESSES, CONF_BAUDRATE, DEFAULT_BUS_INTERVAL
 from .settings import Settings
@@ -70,8 +72,6 @@ def open_bus(hass: HomeAssistant, address: CanAddress, *, acknowledge: bool) -> 
 
 def open_gatt(hass: HomeAssistant, address: str, profiles: Sequence[GattProfile]) -> Callable[[], GattTransport]:
     """What makes a closed connection to a Bluetooth device that has one of these profiles, likeliest first."""
-    from .bms.transports.gatt import GattLink  # noqa: PLC0415 - to be moved up
-
     return lambda: GattLink(radio.provider(hass, address), name=address, profiles=profiles, clock=clock(hass))
 
 
@@ -97,9 +97,8 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
             interval=settings.interval or DEFAULT_BUS_INTERVAL,
             limits=settings.limits,
         )
-    lines = open_line(hass, _follow_adapter(hass, entry))
-    line = lines(entry.data[CONF_BAUDRATE])
     protocol = POLLED[entry.data[CONF_PROTOCOL]].configured(packs=settings.packs, capacity=settings.capacity)
+    lines, line = _line_of(hass, entry, protocol)
     addresses = entry.data[CONF_ADDRESSES]
     if settings.observe:
         return ListeningClient(
@@ -115,6 +114,16 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
         limits=settings.limits,
         open_line=lines,
     )
+
+
+def _line_of(
+    hass: HomeAssistant, entry: ConfigEntry, protocol: PolledProtocol
+) -> tuple[Callable[[int], ByteTransport] | None, ByteTransport]:
+    """What makes the entry's line at other speeds, where there are any, and the line at its own."""
+    if protocol.profile is not None:
+        return None, open_gatt(hass, radio.address_of(entry.data[CONF_DEVICE]) or "", (protocol.profile,))()
+    lines = open_line(hass, _follow_adapter(hass, entry))
+    return lines, lines(entry.data[CONF_BAUDRATE])
 
 
 @callback
@@ -172,6 +181,16 @@ async def async_scan(
     )
 
 
+async def async_probe(hass: HomeAssistant, address: str, on_progress: Callable[[Progress], None]) -> ScanReport:
+    """Connect to a Bluetooth device, and find out whether it is a pack that can be read.
+
+    Raises:
+        LinkError: it cannot be connected to, or has none of the services that are known.
+    """
+    profiles = [protocol.profile for protocol in BLUETOOTH.values() if protocol.profile is not None]
+    return await discovery.probe(open_gatt(hass, address, profiles), clock=clock(hass), on_progress=on_progress)
+
+
 async def async_listen_bus(
     hass: HomeAssistant,
     address: CanAddress,
@@ -206,7 +225,9 @@ def bus_of(device: str) -> CanAddress | None:
 
 
 def serial_port_of(device: str) -> str | None:
-    """The serial port that is opened for an entry's device; None for a bus that needs none."""
+    """The serial port that is opened for an entry's device; None for a bus that needs none, and over Bluetooth."""
+    if radio.address_of(device) is not None:
+        return None
     if (bus := bus_of(device)) is None:
         return device
     return bus.channel if bus.interface in _ON_SERIAL_PORTS else None
@@ -284,6 +305,8 @@ async def async_holder(hass: HomeAssistant, device: str, *, but: str | None = No
 
 def _short_name(device: str) -> str:
     """A port in a word; never a name below /dev/serial, which holds the adapter's serial number. Resolves links."""
+    if (address := radio.address_of(device)) is not None:
+        return radio.short_address(address)
     if (port := serial_port_of(device)) is None:
         kind, _, channel = device.partition(":")
         return f"{kind} {channel}" if channel.isdecimal() else channel  # a number alone says nothing

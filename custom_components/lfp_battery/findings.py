@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 import re
 from typing import Any
 
-from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
+from homeassistant.const import CONF_DEVICE, CONF_MODEL, CONF_PROTOCOL
 
-from .bms.catalog import FAMILIES, Family, Medium, Model, find_family, find_model
+from .bms.catalog import FAMILIES, Family, Medium, Model, find_family, find_model, model_of_advert
 from .bms.discovery import Outcome, ScanReport
 from .bms.model import BatteryState, Identity
-from .bms.protocols import POLLED, PROTOCOLS
+from .bms.protocols import BLUETOOTH, POLLED, PROTOCOLS
 from .bms.protocols.can import CAN
 from .bms.protocols.can.base import BANK
 from .bms.protocols.writes import HEATING
@@ -24,9 +24,11 @@ from .const import (
     CONF_HEATING,
     CONF_PACK_COUNT,
     CONF_PACKS,
+    CONF_UNVERIFIED,
     MAX_PACKS,
 )
 from .identity import Record, could_be_serial, records_of
+from .radio import address_of
 
 # Shown where the battery said nothing; the same in every language.
 ABSENT = "–"
@@ -40,6 +42,8 @@ _LONGEST_NAME_IN_SERIAL = 8
 
 _SERIAL_MEDIA = frozenset({Medium.RS485, Medium.RS232})
 _CAN_MEDIA = frozenset({Medium.CAN})
+# Families whose radio is not known, that are tried all the same (ble.md section 8).
+_TRIED_BY_RADIO = frozenset({"ml314"})
 
 
 def on_can(data: Mapping[str, Any]) -> bool:
@@ -49,8 +53,7 @@ def on_can(data: Mapping[str, Any]) -> bool:
 
 def over_bluetooth(data: Mapping[str, Any]) -> bool:
     """Whether an entry with these data connects to one pack over Bluetooth."""
-    protocol = POLLED.get(data[CONF_PROTOCOL])
-    return protocol is not None and protocol.profile is not None
+    return data[CONF_PROTOCOL] in BLUETOOTH
 
 
 def can_switch_heating(data: Mapping[str, Any]) -> bool:
@@ -78,11 +81,12 @@ def heard(report: ScanReport) -> list[tuple[int, BatteryState, Identity]]:
 def is_doubtful(report: ScanReport) -> bool:
     """Whether the evidence is thin; where somebody else asks, answers to us are none.
 
-    On CAN nobody is asked, and every frame has a check of its own.
+    On CAN nobody is asked, and every frame has a check of its own; over Bluetooth there is one pack, and little to ask.
     """
     if report.protocol in CAN:
         return False
-    few = report.answers < _FEW_ANSWERS and report.outcome is not Outcome.OTHER_MASTER
+    asked_often = report.outcome is not Outcome.OTHER_MASTER and not over_bluetooth({CONF_PROTOCOL: report.protocol})
+    few = report.answers < _FEW_ANSWERS and asked_often
     return few or report.damaged > _MUCH_DAMAGE * report.answers
 
 
@@ -106,8 +110,11 @@ def _printable(text: str | None) -> str:
 
 
 def plain(text: str | None) -> str:
-    """A text that a device sent, harmless in Markdown; what cannot be printed is dropped."""
-    return re.sub(r"([^\w\s.,:/-]|_)", r"\\\1", _printable(text)) or ABSENT
+    """A text that a device sent, harmless in Markdown; what cannot be printed is dropped.
+
+    Only punctuation of ASCII can be escaped there: before anything else the backslash would be shown.
+    """
+    return re.sub(r"([!-+;-@\[-`{-~])", r"\\\1", _printable(text)) or ABSENT
 
 
 def _figure(value: float | None, unit: str) -> str:
@@ -140,6 +147,19 @@ def rows(report: ScanReport) -> str:
         )
         lines.append(f"| {' | '.join(figures)} |")
     return "\n".join(lines)
+
+
+def figures(report: ScanReport) -> dict[str, str]:
+    """What the one pack of a report says of itself, for a sentence or a table."""
+    _, state, identity = heard(report)[0]
+    cells = identity.cells or len(state.cell_voltages or ())
+    return {
+        "said": plain(" ".join(filter(None, (identity.manufacturer, identity.model)))),
+        "cells": str(cells) if cells else ABSENT,
+        "voltage": _figure(state.voltage, "V"),
+        "charge": _figure(state.soc, "%"),
+        "capacity": _figure(state.design_capacity or state.full_capacity, "Ah"),
+    }
 
 
 def unidentified(report: ScanReport, data: Mapping[str, Any]) -> tuple[str, str]:
@@ -195,27 +215,66 @@ def _add_bus(data: dict[str, Any], report: ScanReport, taken: Collection[str]) -
         data[CONF_BANK] = records_of([(BANK, report.bank, report.bank_identity or Identity())], taken)[str(BANK)]
 
 
+def bluetooth_data(report: ScanReport, address: str) -> dict[str, Any]:
+    """What the entry keeps of a pack that answered over Bluetooth: the address of its radio is all that is its own."""
+    data = entry_data(report, ())
+    packs = {place: {**record, "identifier": address} for place, record in data[CONF_PACKS].items()}
+    return {**data, CONF_BAUDRATE: None, CONF_PACKS: packs}
+
+
 def speaks_for_packs(data: Mapping[str, Any]) -> bool:
     """Whether all that is read is the bank, at the one address that an entry then has."""
     return PROTOCOLS[data[CONF_PROTOCOL]].speaks_for_bank
 
 
 def unique_id(data: Mapping[str, Any]) -> str | None:
-    """What identifies the battery behind a link: its first pack's serial number, when it can be trusted."""
+    """What identifies the battery behind a link: its first pack's serial number, when it can be trusted.
+
+    Over Bluetooth it is the address, also when nothing of the pack is remembered.
+    """
+    if over_bluetooth(data):
+        return address_of(data[CONF_DEVICE])
     return next((record.identifier for record in records_in(data)), None)
 
 
 def models_for(data: Mapping[str, Any]) -> dict[str, str]:
     """Products of the catalog that what was found could be, name -> label."""
     cells = {record.cells for record in records_in(data)} - {None}
-    media = _CAN_MEDIA if on_can(data) else _SERIAL_MEDIA
+    if over_bluetooth(data):
+        families = [family for family in FAMILIES if family.bluetooth is not None or family.key in _TRIED_BY_RADIO]
+    else:
+        media = _CAN_MEDIA if on_can(data) else _SERIAL_MEDIA
+        families = [
+            family for family in FAMILIES if any(port.medium in media and not port.link for port in family.ports)
+        ]
     return {
         model.name: " ".join(filter(None, (family.manufacturer, model.name)))
-        for family in FAMILIES
-        if any(port.medium in media and not port.link for port in family.ports)
+        for family in families
         for model in family.models
         if not cells or model.cells in cells
     }
+
+
+def suggested_model(data: Mapping[str, Any], report: ScanReport, name: str | None) -> str | None:
+    """The product that a pack over Bluetooth most likely is: by what its advert calls it, unless the pack contradicts.
+
+    A family whose radio is not known gives itself away by its capacity, where no other has the same.
+    """
+    state = report.packs[0].state
+    cells = next((record.cells for record in records_in(data)), None)
+    capacity = state.design_capacity or state.full_capacity
+    if (model := model_of_advert(name, cells=cells, capacity=capacity)) is not None:
+        return model.name
+    others = (model for key in _TRIED_BY_RADIO if (family := find_family(key)) for model in family.models)
+    return next((model.name for model in others if (model.cells, model.nominal_capacity) == (cells, capacity)), None)
+
+
+def is_unverified(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
+    """Whether nobody has ever said that a pack of this kind can be read over Bluetooth, although this one is."""
+    if not over_bluetooth(data):
+        return False
+    chosen = chosen_model(data, options)
+    return bool(data.get(CONF_UNVERIFIED)) or (chosen is not None and chosen[0].bluetooth is None)
 
 
 def chosen_model(data: Mapping[str, Any], options: Mapping[str, Any]) -> tuple[Family, Model] | None:

@@ -80,6 +80,7 @@ class Failure:
     placeholders: Mapping[str, str] = field(default_factory=dict)
     advice: str = ""  # what helps, where it is more than a sentence
     capture: str | None = None  # what was heard
+    final: bool = False  # nothing that can be entered in the form would help: the dialog ends
 
 
 def failure(

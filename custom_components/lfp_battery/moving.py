@@ -9,12 +9,12 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any
 
-from homeassistant.const import CONF_PROTOCOL
+from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
 
 from .bms.protocols import PROTOCOLS
 from .bms.protocols.can.base import BANK
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_MOVED, CONF_OTHER_PROTOCOL, CONF_PACKS
-from .findings import on_can, records_in, serials, speaks_for_packs
+from .findings import on_can, over_bluetooth, records_in, serials, speaks_for_packs
 from .identity import Record, could_be_serial, new_place
 
 # Of the line, or of the bank as it spoke there: decided anew.
@@ -54,6 +54,8 @@ def same_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> Same:
     Serial numbers decide where both sides have any; else, within one protocol, an address that both have, unless it is
     on CAN, where nothing is addressed. Where nothing is known, anything will do.
     """
+    if over_bluetooth(known) or over_bluetooth(found):
+        return Same.YES if known[CONF_DEVICE] == found[CONF_DEVICE] else Same.NO  # the address is all there is
     remembered = records_in(known)
     ours, theirs, room = serials(remembered), serials(records_in(found)), _room(known, found)
     # one that fills its room may go on, and those of one make begin alike

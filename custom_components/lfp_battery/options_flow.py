@@ -20,6 +20,8 @@ import voluptuous as vol
 from . import bus_texts
 from .const import (
     CONF_ACKNOWLEDGE,
+    CONF_ALLOW_HEATING,
+    CONF_HOLD,
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
@@ -34,7 +36,18 @@ from .const import (
     MIN_INTERVAL,
     NO_MODEL,
 )
-from .findings import chosen_model, counts_packs, miscounted, models_for, most_packs, on_can
+from .findings import (
+    can_switch_heating,
+    chosen_model,
+    counts_packs,
+    miscounted,
+    models_for,
+    most_packs,
+    on_can,
+    over_bluetooth,
+    withdrawn_heating,
+)
+from .flow_texts import Words
 from .settings import observes
 
 
@@ -86,6 +99,8 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
         entry = self.config_entry
         if on_can(entry.data):
             return await self.async_step_bus()
+        if over_bluetooth(entry.data):
+            return await self.async_step_bluetooth()
         if user_input is not None:
             most = most_packs(entry.data, {**entry.options, **user_input})
             if errors := miscounted(user_input, most):
@@ -118,6 +133,21 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
             fields[vol.Required(CONF_ACKNOWLEDGE, default=False)] = BooleanSelector()
         return self._show("bus", fields, entry.options)
 
+    async def async_step_bluetooth(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+        """Show and take all options of a pack over Bluetooth."""
+        entry = self.config_entry
+        offered = can_switch_heating(entry.data)
+        if user_input is not None:
+            kept = {} if offered else {key: value for key, value in entry.options.items() if key == CONF_ALLOW_HEATING}
+            return self.async_create_entry(data=kept | _whole(user_input))
+        fields = {**self._model_field(), **_interval(MIN_INTERVAL), **_OPTIONS}
+        if offered:
+            fields[vol.Required(CONF_ALLOW_HEATING, default=False)] = BooleanSelector()
+        fields[vol.Required(CONF_HOLD, default=True)] = BooleanSelector()
+        words = await Words.async_load(self.hass)
+        withdrawn = words.text("note", "heating_withdrawn") if withdrawn_heating(entry.data) else ""
+        return self._show("bluetooth", fields, entry.options, withdrawn=withdrawn)
+
     def _show(
         self,
         step_id: str,
@@ -126,6 +156,7 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
         errors: dict[str, str] | None = None,
         *,
         most: int = MAX_PACKS,
+        **more: str,
     ) -> ConfigFlowResult:
         """Show a form with these values; as long as nothing was sent, whether it only listens has its own default."""
         suggested = {key: value for key, value in values.items() if key != CONF_OBSERVE or errors}
@@ -133,7 +164,7 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
             step_id=step_id,
             data_schema=self.add_suggested_values_to_schema(vol.Schema(dict(fields)), suggested),
             errors=errors,
-            description_placeholders={"low_battery": str(DEFAULT_LOW_BATTERY), "most": str(most)},
+            description_placeholders={"low_battery": str(DEFAULT_LOW_BATTERY), "most": str(most), **more},
         )
 
     def _ask_again(self, options: Mapping[str, Any]) -> None:

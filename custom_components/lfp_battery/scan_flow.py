@@ -56,6 +56,7 @@ _EXAMPLES = {
     "url_example": "socket://192.168.1.20:8899",
     "bus_example": "socketcan:can0",
     "gateway_example": "slcan:socket://192.168.1.20:8899",
+    "address_example": "A4:C1:37:12:34:56",
     **bus_texts.commands(None),
 }
 
@@ -68,6 +69,8 @@ class ScanFlow(ConfigFlow):
         self._device: str | None = None  # the port being scanned, under its stable name
         self._port_key: str | None = None  # by which it is told from others
         self._asked: Mapping[str, Any] = {}  # the form as it was sent, to be shown again
+        self._form = ""  # the step that showed it
+        self._taken = "already_configured"  # what is said where the port is set up already
         self._failure: Failure | None = None
         self._scan_task: asyncio.Task[None] | None = None
         self._fraction = 0.0  # how far the scan is
@@ -119,8 +122,9 @@ class ScanFlow(ConfigFlow):
     # --- the form ----------------------------------------------------------------------------------------------------
 
     def _show_port_form(
-        self, step_id: str, fields: Mapping[Any, Any], suggested: Mapping[str, Any]
+        self, step_id: str, fields: Mapping[Any, Any], suggested: Mapping[str, Any], **more: str
     ) -> ConfigFlowResult:
+        self._form = step_id
         failure = self._failure
         return self.async_show_form(
             step_id=step_id,
@@ -128,6 +132,7 @@ class ScanFlow(ConfigFlow):
             errors={"base": failure.error} if failure else {},
             description_placeholders={
                 **_EXAMPLES,
+                **more,
                 **(failure.placeholders if failure else {}),
                 "advice": failure.advice if failure else "",
                 "capture": self._offer(failure.capture) if failure else "",
@@ -189,7 +194,7 @@ class ScanFlow(ConfigFlow):
 
     async def _async_abort_if_taken(self, device: str) -> None:
         if (entry := await connect.async_entry_at(self.hass, device, self._other_entries())) is not None:
-            raise AbortFlow("already_configured", {"title": entry.title})
+            raise AbortFlow(self._taken, {"title": entry.title})
 
     def _failed(self, error: str, **placeholders: str) -> None:
         """Have the form shown again, with the port free for other flows."""
@@ -301,10 +306,14 @@ class ScanFlow(ConfigFlow):
         self._report = report
         if report.protocol is not None and report.baudrate is not None:
             self.hass.data.setdefault(_LAST_FOUND, {})[device] = (report.protocol, report.baudrate)
-        taken = {identifier for entry in self._other_entries() for identifier in identifiers(entry.data)}
-        self._data = {CONF_DEVICE: device, **entry_data(report, taken)}
+        self._data = {CONF_DEVICE: device, **self._entry_data(report, device)}
         if report.outcome is Outcome.OTHER_MASTER:
             self._data[CONF_OBSERVE] = True
+
+    def _entry_data(self, report: ScanReport, device: str) -> dict[str, Any]:
+        """What the entry keeps of it, but for the port."""
+        taken = {identifier for entry in self._other_entries() for identifier in identifiers(entry.data)}
+        return entry_data(report, taken)
 
     def _failure_of(self, report: ScanReport) -> Failure | None:
         """Why nothing can be set up with what was found; None: something can."""

@@ -19,7 +19,7 @@ from .const import (
     DEFAULT_SOC_FLOOR,
 )
 from .estimate import Rating
-from .findings import chosen_model, reported_model, withdrawn_heating
+from .findings import chosen_model, is_unverified, reported_model, withdrawn_heating
 
 
 def observes(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
@@ -71,5 +71,10 @@ class Settings:
             packs=options.get(CONF_PACK_COUNT),
             capacity=model.nominal_capacity if model else None,
             manufacturer=family.manufacturer if family else None,
-            model=chosen.name if chosen else None,
+            model=_shown(chosen.name, is_unverified(data, options)) if chosen else None,
         )
+
+
+def _shown(model: str, unverified: bool) -> str:
+    """The model as the device shows it; what nobody has tried says so wherever it is looked at."""
+    return f"{model} (unverified)" if unverified else model
