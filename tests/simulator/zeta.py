@@ -43,7 +43,7 @@ _KEPT: Final = 20000  # requests remembered
 _MODES: Final = {Mode.STANDBY: 0, Mode.CHARGING: 1, Mode.DISCHARGING: 2, Mode.PROTECTION: 4}
 
 # A VLRV of 25.6 V with its film: a few degrees an hour
-VLRV: Final = PackSpec(cells=8, capacity=100.0, heater_power=120.0, heater_on=0.0, heater_off=3.0, serial="")
+VLRV: Final = PackSpec(cells=8, capacity=100.0, heater_power=60.0, heater_on=0.0, heater_off=3.0, serial="")
 
 
 class ZetaSpeaker(Ledger):

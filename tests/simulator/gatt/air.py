@@ -1,8 +1,8 @@
 """The air between packs and one central, and what bleak needs to reach them through it (ble.md section 11)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, Protocol, override
 
 from bleak import BleakClient
@@ -24,7 +24,7 @@ from custom_components.lfp_battery.bms.clock import Clock, SystemClock
 
 _CENTRAL: Final = "F0:0D:00:00:00:01"
 _PREFERRED_MTU: Final = 247  # that the central asks for
-_PATIENCE: Final = 10.0  # s of the event loop, for what takes no time at all in one process
+_PATIENCE: Final = 200  # turns of the event loop, for what takes about ten in one process
 _PROPERTIES: Final = {0x02: "read", 0x04: "write-without-response", 0x08: "write", 0x10: "notify", 0x20: "indicate"}
 
 # As habluetooth says it, and as bleak-retry-connector knows it
@@ -63,6 +63,7 @@ class Air:
         self.connected = 0  # times
         self.refused = 0  # connects that failed
         self.connecting = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._controller: Controller | None = None
         self._central: Device | None = None
 
@@ -85,6 +86,7 @@ class Air:
 
     async def stop(self) -> None:
         """Cut all connections and switch the central off."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for connection in list(self.connections.values()):
             await connection.disconnect()
         if self._central is not None and self._controller is not None:
@@ -109,6 +111,21 @@ class Air:
             BleakError: no slot is free.
             TimeoutError: it does not advertise.
         """
+        attempt = self.spawn(self._connect(address))
+        try:
+            return await asyncio.shield(attempt)
+        except asyncio.CancelledError:
+            self.spawn(self._abandon(attempt))
+            raise
+
+    def spawn[ResultT](self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Do something to its end, whoever gives up on it: Bumble's host is confused by a command that is cancelled."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _connect(self, address: str) -> Connection:
         async with self.connecting:
             if not self.can_connect():
                 self.refused += 1
@@ -116,18 +133,32 @@ class Air:
             peripheral = self.peripherals.get(address)
             if peripheral is None or not peripheral.advertising or self._central is None:
                 self.refused += 1
-                await asyncio.sleep(0)
                 raise TimeoutError(f"{address} does not advertise")
-            wish = asyncio.ensure_future(self._central.connect(Address(address), timeout=_PATIENCE))
-            while not wish.done():
-                if self._central.is_le_connecting:
-                    peripheral.call_out()
-                await asyncio.sleep(0)
-            connection = await wish
+            connection = await self._meet(self._central, peripheral)
             self.connections[address] = connection
             connection.on(connection.EVENT_DISCONNECTION, lambda _reason: self.connections.pop(address, None))
             self.connected += 1
             return connection
+
+    @staticmethod
+    async def _abandon(attempt: asyncio.Task[Connection]) -> None:
+        with suppress(BleakError, TimeoutError, BaseBumbleError):
+            await (await attempt).disconnect()
+
+    async def _meet(self, central: Device, peripheral: Peripheral) -> Connection:
+        """Connect, or give up and leave nothing half done."""
+        wish = asyncio.ensure_future(central.connect(Address(peripheral.address), timeout=None))
+        for _ in range(_PATIENCE):
+            if central.is_le_connecting and peripheral.advertising:
+                peripheral.call_out()
+            await asyncio.sleep(0)
+            if wish.done():
+                return await wish
+        wish.cancel()
+        await asyncio.gather(wish, return_exceptions=True)
+        if self._controller is not None:
+            self._controller.pending_le_connection = None  # Bumble's controller does not forget it
+        raise TimeoutError(f"{peripheral.address} did not take the connection")
 
 
 @contextmanager
@@ -229,7 +260,7 @@ class AirBackend(BaseBleakClient):
         """See `BaseBleakClient`."""
         if self._connection is not None:
             with _translated(self._current):
-                await self._connection.disconnect()
+                await asyncio.shield(self.bound.spawn(self._connection.disconnect()))
 
     @override
     async def pair(self, *args: Any, **kwargs: Any) -> None:

@@ -89,8 +89,10 @@ class GattPack:
         self.connection: Connection | None = None
         self._wanted = False
         self._held_back = b""
-        self._due: set[Handle] = set()
+        self._due: set[Handle] = set()  # answers
+        self._restarts: set[Handle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()  # of adverts
         self._controller: Controller | None = None
         self._device: Device | None = None
         self._notify: Characteristic[bytes] | None = None
@@ -130,10 +132,9 @@ class GattPack:
     async def stop(self) -> None:
         """Switch it off, without a trace in the air."""
         self._wanted = False
-        self._forget()
+        self._forget(self._due)
+        self._forget(self._restarts)
         await self.drop()
-        for task in self._tasks:
-            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._device is not None and self._controller is not None:
             await self._device.stop_advertising()
@@ -145,18 +146,23 @@ class GattPack:
     async def advertise(self, wanted: bool) -> None:
         """Be seen or not: it is not seen while the phone app has it, or when it is out of range."""
         self._wanted = wanted
-        if (device := self._device) is None or self.connection is not None:
-            return
-        if not wanted:
-            await device.stop_advertising()
-        elif not device.is_advertising:
-            name = AdvertisingData.COMPLETE_LOCAL_NAME, self.name.encode()
-            uuid = AdvertisingData.COMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS, bytes(UUID.from_16_bits(0xFF00))
-            await device.start_advertising(
-                advertising_data=bytes(AdvertisingData([name, uuid])),
-                advertising_interval_min=_INTERVAL,
-                advertising_interval_max=_INTERVAL,
-            )
+        async with self._changing:
+            if (device := self._device) is None or self.connection is not None:
+                return
+            if not self._wanted:
+                await device.stop_advertising()
+            elif not device.is_advertising:
+                name = AdvertisingData.COMPLETE_LOCAL_NAME, self.name.encode()
+                uuid = AdvertisingData.COMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS, self._advertised
+                await device.start_advertising(
+                    advertising_data=bytes(AdvertisingData([name, uuid])),
+                    advertising_interval_min=_INTERVAL,
+                    advertising_interval_max=_INTERVAL,
+                )
+
+    @property
+    def _advertised(self) -> bytes:
+        return bytes(UUID.from_16_bits(self.profile.advertised))
 
     def call_out(self) -> None:
         """See `Peripheral`."""
@@ -229,7 +235,7 @@ class GattPack:
     def _on_disconnection(self, _reason: int) -> None:
         self.connection = None
         self._held_back = b""
-        self._forget()
+        self._forget(self._due)
         if self._wanted:
             self._spawn(self.advertise(True))
 
@@ -242,7 +248,7 @@ class GattPack:
         for reply in speaker.feed(data[:LONGEST], now):
             self._answer(reply, now)
         if self.drop_after_set is not None and isinstance(speaker, ZetaSpeaker) and len(speaker.writes) > sets:
-            self._spawn(self.restart(self.drop_after_set))
+            self._later(self.drop_after_set, self.restart, self._restarts)
 
     def _answer(self, reply: Reply, now: float) -> None:
         if self._strikes("silence"):
@@ -279,15 +285,16 @@ class GattPack:
             self.notifications.append(piece)
             await device.notify_subscriber(connection, characteristic, piece)
 
-    async def restart(self, after: float = 0.0) -> None:
+    def restart(self) -> None:
         """Off and on again: the link drops, and after a while what was set takes effect and it advertises again."""
-        await self.air.clock.sleep(after)
         self._wanted = False
-        await self.drop()
-        await self.air.clock.sleep(self.away)
+        self._spawn(self.drop())
+        self._later(self.away, self._back, self._restarts)
+
+    def _back(self) -> None:
         if isinstance(self.speaker, ZetaSpeaker):
             self.speaker.restart()
-        await self.advertise(True)
+        self._spawn(self.advertise(True))
 
     def _strikes(self, name: str) -> bool:
         left: bool | int = getattr(self, name)
@@ -297,18 +304,21 @@ class GattPack:
 
     # --- later -------------------------------------------------------------------------------------------------------
 
-    def _later(self, delay: float, callback: Callable[[], None]) -> None:
+    def _later(self, delay: float, callback: Callable[[], None], among: set[Handle] | None = None) -> None:
+        due = self._due if among is None else among
+
         def run() -> None:
-            self._due.discard(handle)
+            due.discard(handle)
             callback()
 
         handle = self.air.clock.call_later(delay, run)
-        self._due.add(handle)
+        due.add(handle)
 
-    def _forget(self) -> None:
-        for handle in self._due:
+    @staticmethod
+    def _forget(due: set[Handle]) -> None:
+        for handle in due:
             handle.cancel()
-        self._due.clear()
+        due.clear()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
