@@ -93,9 +93,10 @@ class _Entry:
 class Capture:
     """Takes down what passes; of a long story the beginning and the end."""
 
-    def __init__(self, clock: Clock) -> None:
-        """The time counts from now."""
+    def __init__(self, clock: Clock, *, any_protocol: bool = True) -> None:
+        """The time counts from now. `any_protocol`: what asks who somebody is in one may be asked of a pack of another."""
         self._clock = clock
+        self._any_protocol = any_protocol
         self._started = clock.monotonic()
         self._first: list[_Entry] = []
         self._last: deque[_Entry] = deque()
@@ -108,7 +109,7 @@ class Capture:
         """A question of ours; `private`: its answer says who somebody is."""
         # what was not answered in full may go on after this question
         unfinished = self._settle() and self._private
-        self._private = private or _asks_who(data) or unfinished
+        self._private = private or (self._any_protocol and _asks_who(data)) or unfinished
         self._keep(_Entry(self._now(), True, baudrate, data))
 
     def heard(self, data: bytes, baudrate: int) -> None:

@@ -1,6 +1,7 @@
 """What a scan says: while it is under way, and in the end."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..model import BankState, Identity, PackState
@@ -49,6 +50,7 @@ class FoundPack:
     address: int
     identity: Identity
     state: PackState
+    info: Mapping[str, object] = field(default_factory=dict)  # settings, over Bluetooth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
