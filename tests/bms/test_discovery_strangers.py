@@ -5,7 +5,7 @@ import pytest
 from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.discovery import Outcome
 from custom_components.lfp_battery.bms.discovery.plan import in_order, plan
-from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols import SERIAL
 from custom_components.lfp_battery.bms.protocols.strangers import STRANGERS as KNOWN
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.strangers import STRANGERS, StrangerSpeaker
@@ -47,7 +47,7 @@ def test_every_question_of_a_scan_is_asked_once() -> None:
     """At each speed; protocols that share one look at the same answer."""
     steps = [(step.baudrate, step.question) for step in plan(in_order(), None) if step.stranger is None]
     assert len(steps) == len(set(steps))
-    assert {step.protocol.name for step in plan(in_order(), None) if step.protocol} == set(POLLED) - {
+    assert {step.protocol.name for step in plan(in_order(), None) if step.protocol} == set(SERIAL) - {
         "console-pylontech"  # Enter is Enter
     }
 
@@ -95,7 +95,7 @@ async def test_a_battery_is_never_taken_for_one_of_another_protocol(row: Row) ->
     clock = DrivenClock()
     bank = SimBank(make_packs(2, row.spec, first=row.first), clock, profile=Steady(rate=0.1))
     line = Scanned(row.speaker(bank), clock, baudrate=row.baudrate)
-    others = [name for name in POLLED if name != row.protocol and not _same_battery(name, row.protocol)]
+    others = [name for name in SERIAL if name != row.protocol and not _same_battery(name, row.protocol)]
     report = await line.scan(protocols=others)
     assert report.outcome is not Outcome.FOUND, (report.protocol, report.capture)
     assert line.seconds <= NOTHING_WITHIN

@@ -13,7 +13,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import BankState
-from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols import SERIAL
 from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.modbus import splitter as modbus_splitter
 from custom_components.lfp_battery.bms.protocols.modbus.fields import Field, values
@@ -171,7 +171,7 @@ def test_a_question_is_framed_as_the_document_shows_it() -> None:
     """The captured question of an inverter (wombatt, see captures/growatt.json), and only reads."""
     assert read_request(1, 0x13, 16) == bytes.fromhex("010300130010b5c3")
     assert reading(0x13, 16)(1) == question(1, 0x13, 16)
-    assert all(poll.request(1)[1] == 3 for p in POLLED.values() if isinstance(p, ModbusProtocol) for poll in p.polls)
+    assert all(poll.request(1)[1] == 3 for p in SERIAL.values() if isinstance(p, ModbusProtocol) for poll in p.polls)
 
 
 QUESTIONS = [
@@ -371,7 +371,7 @@ def test_random_bytes_make_no_frames_and_never_pile_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "protocol", [p for p in POLLED.values() if isinstance(p, ModbusProtocol)], ids=lambda p: p.name
+    "protocol", [p for p in SERIAL.values() if isinstance(p, ModbusProtocol)], ids=lambda p: p.name
 )
 def test_nothing_but_frame_and_refused_errors_leave_the_codec(protocol: ModbusProtocol) -> None:
     """Random bytes, and random registers in frames that are right, for every Modbus map there is."""

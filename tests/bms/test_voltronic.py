@@ -11,7 +11,7 @@ from custom_components.lfp_battery.bms.decoding import answer as decode_line
 from custom_components.lfp_battery.bms.discovery.following import Follower
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import Alarm, BankState, Condition, Severity
-from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols import POLLED, SERIAL
 from custom_components.lfp_battery.bms.protocols.modbus.voltronic import Voltronic
 from tests.simulator.bank import Steady, make_packs
 from tests.simulator.modbus import question, sealed
@@ -408,7 +408,7 @@ def test_an_imbalanced_bank_of_another_map_is_not_read_as_this_one() -> None:
 
 
 def _overheard(blocks: dict[int, list[int]]) -> dict[str, Any]:
-    follower = Follower(POLLED.values())
+    follower = Follower(SERIAL.values())
     for turn in range(2):
         for place, (first, words) in enumerate(blocks.items()):
             follower.hear(question(1, first, len(words)), turn + place / 10)

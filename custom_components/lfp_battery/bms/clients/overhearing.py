@@ -123,6 +123,8 @@ class OtherMasters:
         self._last = 0.0
         ears: dict[tuple[object, object], _Ear] = {}
         for protocol in (spoken, *others):
+            if protocol.alone:  # nobody else can ask where it is spoken, and its questions mean nothing anywhere else
+                continue
             # protocols that share a frame share an ear: what was asked for does not matter here
             alike = (type(protocol).splitter, type(protocol).is_request)
             if protocol.integrity is Integrity.NONE or alike in ears:

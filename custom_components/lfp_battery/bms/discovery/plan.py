@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..catalog import find_family, protocols_of
-from ..protocols import POLLED
+from ..protocols import SERIAL
 from ..protocols.base import Integrity, PolledProtocol, Probe, Scope
 from ..protocols.strangers import STRANGERS, Stranger
 
@@ -71,12 +71,12 @@ class Step:
 
 def in_order(names: Sequence[str] | None = None, family: str | None = None) -> list[PolledProtocol]:
     """The protocols to be tried, what a port of the family can be set to first."""
-    wanted = list(names or POLLED)
+    wanted = [name for name in names or SERIAL if name in SERIAL]
     record = find_family(family) if family else None
     own = protocols_of(record) if record is not None else ()
     rank = {name: place for place, name in enumerate(_ORDER)}
     wanted.sort(key=lambda name: (name not in own, rank.get(name, len(rank))))
-    return [POLLED[name] for name in wanted]
+    return [SERIAL[name] for name in wanted]
 
 
 def patience(protocol: PolledProtocol, probe: Probe | None = None) -> float:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from ..clients.dialogue import Dialogue, Exchange
 from ..clock import Clock
-from ..protocols import POLLED
+from ..protocols import SERIAL
 from ..protocols.base import Integrity, PolledProtocol
 from ..transports import ByteTransport
 from .answers import Look, look
@@ -100,7 +100,7 @@ class _Scan:
         self._clock = clock
         self._protocols = protocols
         self._steps = steps
-        self._known = known if known is not None and known[0] in POLLED else None
+        self._known = known if known is not None and known[0] in SERIAL else None
         self._addresses = tuple(addresses)
         self._on_progress = on_progress
         self._fraction = 0.0
@@ -175,7 +175,7 @@ class _Scan:
     async def _probe(self) -> None:
         if self._known is not None:
             name, baudrate = self._known
-            await self._read(known_step(POLLED[name], baudrate), nearby=True)
+            await self._read(known_step(SERIAL[name], baudrate), nearby=True)
         waiting = list(self._steps)
         total = len(waiting)
         while waiting:
@@ -206,7 +206,7 @@ class _Scan:
         if seen.recognised or seen.answered:
             self._note_unreadable(step, seen)
             waiting = [*further(step, self._protocols), *_alike(waiting, step, seen)]
-        if seen.dialect is not None and seen.dialect in POLLED:
+        if seen.dialect is not None and seen.dialect in SERIAL:
             # it has said what it speaks: that comes next
             return _named(waiting, seen.dialect)
         if seen.dialect is not None:
