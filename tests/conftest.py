@@ -9,6 +9,7 @@ from syrupy.assertion import SnapshotAssertion
 
 # The kit has a package of the same name, which would hide ours if it were imported first
 import custom_components.lfp_battery
+from tests.ble_home import BleHome
 from tests.home import Home
 
 assert custom_components.lfp_battery
@@ -33,5 +34,13 @@ def snapshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
 async def home(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Home]:
     """A Home Assistant with a simulated bank at the other end of a line; nothing is set up yet."""
     home = Home(hass, monkeypatch)
+    yield home
+    await home.stop()
+
+
+@pytest.fixture
+async def ble(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[BleHome]:
+    """A Home Assistant with a simulated pack in the air; nothing is set up yet."""
+    home = BleHome(hass, monkeypatch)
     yield home
     await home.stop()

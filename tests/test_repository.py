@@ -20,7 +20,7 @@ from homeassistant.util.yaml import load_yaml_dict
 from packaging.requirements import Requirement
 import pytest
 
-from custom_components.lfp_battery import binary_sensor, sensor_descriptions
+from custom_components.lfp_battery import binary_sensor, sensor_descriptions, switch
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.const import DOMAIN
 
@@ -297,9 +297,9 @@ def test_every_message_that_the_code_names_has_a_text(texts: dict[str, Any], tre
     repairs = {file: tree for file, tree in trees.items() if file == "repairs.py"}
     flows = {file: tree for file, tree in trees.items() if file not in repairs}
     assert _keywords(flows, "reason") - core - config["abort"].keys() == set()
-    for issue in texts["issues"].values():
-        if "fix_flow" in issue:
-            assert _keywords(repairs, "reason") == issue["fix_flow"]["abort"].keys()
+    ends = [issue["fix_flow"]["abort"].keys() for issue in texts["issues"].values() if "fix_flow" in issue]
+    assert _keywords(repairs, "reason") == set().union(*ends)
+    assert all("entry_removed" in end for end in ends)
     forms = config["step"].keys() | texts["options"]["step"].keys()
     shown_as_progress = {"scan"}
     assert _keywords(trees, "step_id") - shown_as_progress - forms == set()
@@ -334,7 +334,7 @@ def _sensors() -> list[SensorEntityDescription]:
         *sensor_descriptions.ENERGY_SENSORS,
         *sensor_descriptions.BANK_SENSORS,
         *sensor_descriptions.cell_sensors(2),
-        *sensor_descriptions.temperature_sensors(2),
+        *sensor_descriptions.temperature_sensors((0, 1)),
     ]
 
 
@@ -342,11 +342,12 @@ def _keys(platform: str) -> set[str]:
     tables: dict[str, list[EntityDescription]] = {
         "sensor": [*_sensors()],
         "binary_sensor": [*binary_sensor.BINARY_SENSORS, *binary_sensor.CONDITIONS, binary_sensor.LINK],
+        "switch": [*switch.SWITCHES],
     }
     return {description.translation_key for description in tables[platform] if description.translation_key}
 
 
-@pytest.mark.parametrize("platform", ["sensor", "binary_sensor"])
+@pytest.mark.parametrize("platform", ["sensor", "binary_sensor", "switch"])
 def test_every_entity_has_a_name_and_every_name_an_entity(texts: dict[str, Any], platform: str) -> None:
     """Those named by their device class need none."""
     named = {key for key, entity in texts["entity"][platform].items() if "name" in entity}

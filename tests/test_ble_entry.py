@@ -1,0 +1,151 @@
+"""An entry of a pack over Bluetooth: its device, its signal, its link's problems in words, and what is kept private."""
+
+import json
+from typing import Any
+from unittest.mock import patch
+
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_OFF
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.entity import Entity
+from homeassistant.helpers.json import ExtendedJSONEncoder
+import pytest
+
+from custom_components.lfp_battery import async_remove_config_entry_device as remove
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
+from custom_components.lfp_battery.const import CONF_PACKS
+from custom_components.lfp_battery.coordinator import link_problem
+from custom_components.lfp_battery.diagnostics import async_get_config_entry_diagnostics
+from tests.ble_home import MAC, NAME, BleHome
+from tests.flow_line import TEXTS
+from tests.home import CYCLE
+
+
+async def test_a_pack_is_known_by_its_address_and_has_no_serial_number(ble: BleHome) -> None:
+    """What it gives as one is a date (ble.md section 5); whoever looks for the address finds the device."""
+    ble.put_up(seen=False)
+    await ble.start()
+    await ble.wait()
+    device = ble.device(1)
+    assert ble.wanted[-1] == MAC
+    assert device.connections == {(dr.CONNECTION_BLUETOOTH, MAC)}
+    assert device.serial_number is None
+    assert ble.bank_device().connections == set()
+    assert ble.bank_device().serial_number is None
+    assert device.via_device_id == ble.bank_device().id
+    assert ble.entities(device)["soc"].unique_id == f"{MAC}_soc"
+    assert ble.entry.unique_id == MAC
+
+
+async def test_a_pack_that_was_deleted_comes_back_as_itself(hass: HomeAssistant, ble: BleHome) -> None:
+    """Its entry stays the one of this address, so that it is not discovered a second time."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    device = ble.device(1)
+    ble.speaker_silent(True)
+    await ble.wait(5 * CYCLE)
+    assert await remove(hass, ble.entry, device)
+    dr.async_get(hass).async_remove_device(device.id)
+    assert ble.entry.unique_id == MAC
+    ble.speaker_silent(False)
+    await ble.wait(300)
+    assert ble.entry.data[CONF_PACKS]["1"]["identifier"] == MAC
+    assert ble.device(1).connections == {(dr.CONNECTION_BLUETOOTH, MAC)}
+    assert ble.entry.unique_id == MAC
+
+
+async def test_the_signal_is_off_unless_somebody_wants_it(ble: BleHome) -> None:
+    """It changes all the time and tells little."""
+    ble.put_up()
+    await ble.start()
+    entity = ble.entities(ble.device(1))["rssi"]
+    assert entity.disabled_by is not None
+    assert entity.original_device_class == "signal_strength"
+
+
+async def test_the_signal_is_unknown_while_nobody_hears_the_pack(ble: BleHome) -> None:
+    """And there also while there is no connection."""
+    ble.put_up()
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await ble.start()
+    assert ble.state(1, "rssi").state == "unknown"
+    assert ble.state(1, "rssi").attributes["unit_of_measurement"] == "dBm"
+    ble.bus.unplug()
+    await ble.wait(30)
+    assert ble.state(1, "rssi").state == "unknown"
+    assert ble.state(1, "soc").state == "unavailable"
+
+
+_WORDS = {
+    LinkProblem.MISSING: "close the phone app",
+    LinkProblem.UNREACHABLE: "Close the phone app",
+    LinkProblem.NO_SLOT: "add a proxy",
+    LinkProblem.FOREIGN: "another maker",
+    LinkProblem.PAUSED: "Turn off Pause",
+    LinkProblem.LOST: "was lost",
+    LinkProblem.FAILED: "cannot be connected to",
+}
+
+
+@pytest.mark.parametrize(("problem", "said"), list(_WORDS.items()))
+async def test_every_problem_of_the_link_has_words_of_its_own(
+    hass: HomeAssistant, ble: BleHome, problem: LinkProblem, said: str
+) -> None:
+    """And nothing in them speaks of a port."""
+    ble.put_up()
+    await ble.start()
+    shown = link_problem(hass, ble.entry, LinkError(problem))
+    text = TEXTS["exceptions"][shown["translation_key"]]["message"].format(**shown["translation_placeholders"])
+    assert said in text
+    assert ble.entry.title in text
+    assert "port" not in text.lower().replace("report", "")
+    assert MAC not in ble.entry.title
+
+
+@pytest.mark.parametrize("problem", [LinkProblem.MISSING, LinkProblem.NO_SLOT, LinkProblem.FOREIGN])
+async def test_an_entry_whose_pack_cannot_be_reached_says_why_and_tries_again(
+    ble: BleHome, problem: LinkProblem
+) -> None:
+    """With Home Assistant's own view of who could reach it."""
+    ble.put_up()
+    ble.bus.port.refusal = problem
+    assert not await ble.start()
+    assert ble.entry.state is ConfigEntryState.SETUP_RETRY
+    assert ble.entry.error_reason_translation_key == (
+        "link_radio_missing" if problem is LinkProblem.MISSING else f"link_{problem}"
+    )
+    assert ble.entry.reason is not None
+    assert NAME in ble.entry.reason
+
+
+async def test_a_pack_that_drops_out_of_range_is_unavailable_and_comes_back(ble: BleHome) -> None:
+    """As on any other link."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    ble.bus.unplug()
+    await ble.wait(2)
+    assert ble.state(1, "soc").state == "unavailable"
+    assert ble.state(1, "connectivity").state == ble.state(None, "link").state == STATE_OFF
+    ble.bus.replug()
+    await ble.wait(10 + CYCLE)
+    assert ble.state(1, "soc").state != "unavailable"
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+async def test_diagnostics_hold_neither_the_address_nor_a_name(hass: HomeAssistant, ble: BleHome, loaded: bool) -> None:
+    """A name of a pack ends in its number, and the address is its own for life."""
+    ble.put_up(name=NAME)
+    await ble.start()
+    await ble.wait()
+    if not loaded:
+        await hass.config_entries.async_unload(ble.entry.entry_id)
+    found: dict[str, Any] = await async_get_config_entry_diagnostics(hass, ble.entry)
+    text = json.dumps(found, cls=ExtendedJSONEncoder).upper()
+    assert found["entry"]["data"]["device"] == "bluetooth:**REDACTED**"
+    assert MAC not in text
+    assert MAC.replace(":", "") not in text
+    assert NAME.upper() not in text
+    assert ("packs" in found) is loaded

@@ -1,0 +1,93 @@
+"""What the logbook says of each time that the heating was switched."""
+
+from collections.abc import Callable
+from typing import Any
+
+from homeassistant.core import Context, Event, HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr
+from homeassistant.setup import async_setup_component
+import pytest
+from pytest_homeassistant_custom_component.common import async_capture_events
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from custom_components.lfp_battery import heating
+from custom_components.lfp_battery.bms.clients.base import HeatingOutcome
+from custom_components.lfp_battery.bms.errors import HeatingProblem
+from custom_components.lfp_battery.const import DOMAIN
+from custom_components.lfp_battery.logbook import async_describe_events
+from tests.ble_home import BleHome
+from tests.flow_line import TEXTS
+
+type Describe = Callable[[Event[Any]], dict[str, str]]
+
+
+def _describer(hass: HomeAssistant) -> Describe:
+    found: dict[str, Describe] = {}
+
+    def take(domain: str, event: str, describe: Describe) -> None:
+        assert domain == DOMAIN
+        found[event] = describe
+
+    async_describe_events(hass, take)
+    (described,) = found.items()
+    assert described[0] == heating.EVENT == f"{DOMAIN}_heating"
+    return described[1]
+
+
+async def test_each_turn_is_a_line_that_names_the_pack(ble: BleHome) -> None:
+    """By the name that its owner gave it, with what was, what was wished and what came of it."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    dr.async_get(ble.hass).async_update_device(ble.device(1).id, name_by_user="Motor home")
+    describe, events = _describer(ble.hass), async_capture_events(ble.hass, heating.EVENT)
+    await ble.turn("heating", True)
+    assert describe(events[0]) == {
+        "name": "Motor home",
+        "message": "heating was switched from off to on, and the battery confirmed it",
+        "entity_id": ble.entity_id(1, "heating"),
+    }
+    await ble.wait(15)
+    ble.pack.refuse_heating = True
+    with pytest.raises(HomeAssistantError):
+        await ble.turn("heating", False)
+    assert describe(events[1])["message"] == "heating was not switched from on to off: the battery refused"
+
+
+@pytest.mark.parametrize("outcome", [*HeatingOutcome, *HeatingProblem, heating.NO_LINK, heating.WITHDRAWN])
+async def test_every_outcome_has_its_line(ble: BleHome, outcome: str) -> None:
+    """Also of a pack that is gone by now, and of a setting that was not known."""
+    ble.put_up()
+    await ble.start()
+    event = Event[Any](
+        heating.EVENT, {"device_id": "gone", "entity_id": None, "old": None, "new": True, "outcome": outcome}
+    )
+    described = _describer(ble.hass)(event)
+    line = TEXTS["selector"]["heating_act"]["options"][str(outcome)]
+    assert described == {"name": "Battery", "message": line.format(old="unknown", new="on")}
+
+
+async def test_the_logbook_says_who_it_was(
+    recorder_mock: Any, hass: HomeAssistant, ble: BleHome, hass_ws_client: WebSocketGenerator, hass_admin_user: Any
+) -> None:
+    """The real one, asked as the page does."""
+    assert await async_setup_component(hass, "logbook", {})
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    await ble.turn("heating", True, context=Context(user_id=hass_admin_user.id))
+    await ble.drive(recorder_mock.async_recorder_ready.wait())
+    await hass.async_add_executor_job(recorder_mock.block_till_done)
+    client = await hass_ws_client(hass)
+    await client.send_json_auto_id(
+        {
+            "type": "logbook/get_events",
+            "start_time": "2020-01-01T00:00:00+00:00",
+            "entity_ids": [ble.entity_id(1, "heating")],
+        }
+    )
+    answer = await client.receive_json()
+    lines = [line for line in answer["result"] if line.get("domain") == DOMAIN]
+    assert [line["message"] for line in lines] == ["heating was switched from off to on, and the battery confirmed it"]
+    assert lines[0]["context_user_id"] == hass_admin_user.id
