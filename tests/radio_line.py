@@ -5,6 +5,8 @@ from collections.abc import Callable
 from typing import Any, override
 
 from bleak.backends.client import BaseBleakClient
+from bleak.backends.device import BLEDevice
+from bleak.backends.scanner import AdvertisementData
 import bleak_retry_connector
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import (
@@ -80,10 +82,15 @@ class RadioLine(FlowLine):
     # --- devices -----------------------------------------------------------------------------------------------------
 
     async def pack(self, address: str = ADDRESS, name: str = NAME, **how: Any) -> GattPack:
-        """Switch a VLRV on, whose advert is heard; `spec` and `registers` make it another."""
-        spec, registers = how.pop("spec", VLRV), how.pop("registers", 41)
-        bank = SimBank(make_packs(1, spec, first=1), self.clock)
-        return await self.add(GattPack(self.air, address, name, ZetaSpeaker(bank, registers=registers), **how))
+        """Switch a VLRV on, whose advert is heard; `spec`, `registers` and `generation` make it another."""
+        bank = SimBank(make_packs(1, how.pop("spec", VLRV), first=1), self.clock)
+        return await self.add(GattPack(self.air, address, name, ZetaSpeaker(bank, **how)))
+
+    async def replace(self, device: GattPack, other: GattPack) -> None:
+        """Take a device away and put another one in its place."""
+        await device.stop()
+        self.devices.remove(device)
+        await self.add(other)
 
     async def add(self, device: GattPack) -> GattPack:
         """Switch a device on, whose advert is heard."""
@@ -112,6 +119,31 @@ class RadioLine(FlowLine):
             details,
             MONOTONIC_TIME(),
         )
+
+    def info(self, address: str, name: str = NAME, rssi: int = -60) -> BluetoothServiceInfoBleak:
+        """An advert as Home Assistant hands it to a dialog."""
+        device = BLEDevice(address, name, {})
+        advert = AdvertisementData(name, {}, {}, [], None, rssi, ())
+        return BluetoothServiceInfoBleak(
+            name=name,
+            address=address,
+            rssi=rssi,
+            manufacturer_data={},
+            service_data={},
+            service_uuids=[],
+            source=_PROXY,
+            device=device,
+            advertisement=advert,
+            connectable=True,
+            time=MONOTONIC_TIME(),
+            tx_power=None,
+        )
+
+    def unplug_proxy(self) -> None:
+        """There is none any more."""
+        for cancel in self._cancel:
+            cancel()
+        self._cancel = []
 
     # --- flows -------------------------------------------------------------------------------------------------------
 

@@ -313,12 +313,16 @@ class LfpBatteryConfigFlow(BluetoothFlow, domain=DOMAIN):
     async def _async_title(self, device: str, user_input: Mapping[str, Any]) -> str:
         """What was heard, as far as it has a name; two of one name are told apart by their ports.
 
-        Over Bluetooth the name is the product's; the one in the advert is the owner's own, and may be anything.
+        Over Bluetooth it is the product that was chosen: the name in the advert is the owner's own, and what the pack
+        says of itself is a code.
         """
         assert self._report is not None
         label = self._words.protocol(self._report.protocol)
-        chosen = models_for(self._data).get(user_input.get(CONF_MODEL, "")) if self._by_radio else None
-        name = chosen or name_of(self._report) or label[:1].upper() + label[1:]
+        name = label[:1].upper() + label[1:]
+        if self._by_radio:
+            name = models_for(self._data).get(user_input.get(CONF_MODEL, ""), name)
+        else:
+            name = name_of(self._report) or name
         if all(entry.title != name for entry in self._other_entries()):
             return name
         return f"{name} ({await connect.async_short_name(self.hass, device)})"

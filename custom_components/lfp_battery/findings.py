@@ -21,7 +21,6 @@ from .const import (
     CONF_BANK,
     CONF_BAUDRATE,
     CONF_FAMILY,
-    CONF_HEATING,
     CONF_PACK_COUNT,
     CONF_PACKS,
     CONF_UNVERIFIED,
@@ -59,11 +58,6 @@ def over_bluetooth(data: Mapping[str, Any]) -> bool:
 def can_switch_heating(data: Mapping[str, Any]) -> bool:
     """Whether there is a command for the heating, and a pack that says how the setting stands."""
     return data[CONF_PROTOCOL] in HEATING and any("heating_enabled" in record.fields for record in records_in(data))
-
-
-def withdrawn_heating(data: Mapping[str, Any]) -> bool:
-    """Whether the command turned out not to be what it was taken for, so that it is offered no more."""
-    return any(one.get("withdrawn") for one in data.get(CONF_HEATING, {}).values())
 
 
 def _bank_address(report: ScanReport) -> int | None:

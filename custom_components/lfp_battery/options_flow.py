@@ -17,7 +17,7 @@ from homeassistant.helpers.selector import (
 )
 import voluptuous as vol
 
-from . import bus_texts
+from . import bus_texts, heating
 from .const import (
     CONF_ACKNOWLEDGE,
     CONF_ALLOW_HEATING,
@@ -45,7 +45,6 @@ from .findings import (
     most_packs,
     on_can,
     over_bluetooth,
-    withdrawn_heating,
 )
 from .flow_texts import Words
 from .settings import observes
@@ -145,7 +144,7 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
             fields[vol.Required(CONF_ALLOW_HEATING, default=False)] = BooleanSelector()
         fields[vol.Required(CONF_HOLD, default=True)] = BooleanSelector()
         words = await Words.async_load(self.hass)
-        withdrawn = words.text("note", "heating_withdrawn") if withdrawn_heating(entry.data) else ""
+        withdrawn = words.text("note", "heating_withdrawn") if any(heating.withdrawn(entry.data)) else ""
         return self._show("bluetooth", fields, entry.options, withdrawn=withdrawn)
 
     def _show(

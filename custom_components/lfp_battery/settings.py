@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from . import heating
 from .bms.physics import Limits
 from .const import (
     CONF_ACKNOWLEDGE,
@@ -19,7 +20,7 @@ from .const import (
     DEFAULT_SOC_FLOOR,
 )
 from .estimate import Rating
-from .findings import chosen_model, is_unverified, reported_model, withdrawn_heating
+from .findings import chosen_model, is_unverified, reported_model
 
 
 def observes(data: Mapping[str, Any], options: Mapping[str, Any]) -> bool:
@@ -66,7 +67,7 @@ class Settings:
             limits=model.limits if model else None,
             observe=observes(data, options),
             acknowledge=bool(options.get(CONF_ACKNOWLEDGE)),
-            allow_heating=bool(options.get(CONF_ALLOW_HEATING)) and not withdrawn_heating(data),
+            allow_heating=bool(options.get(CONF_ALLOW_HEATING)) and not any(heating.withdrawn(data)),
             hold=options.get(CONF_HOLD, True),
             packs=options.get(CONF_PACK_COUNT),
             capacity=model.nominal_capacity if model else None,
