@@ -5,10 +5,9 @@ Decides who is who behind the link. Knows no entities: platforms say what to cal
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from enum import Enum, auto
 import logging
 import traceback
-from typing import Any, Self
+from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
@@ -48,24 +47,12 @@ _PRESENCE: Mapping[tuple[bool, bool], str] = {
     (False, True): "is no longer heard",
 }
 
-
-class _Standing(Enum):
-    """How a link stands, as far as the log tells it apart."""
-
-    UP = auto()
-    LOST = auto()
-    FREE = auto()  # left to somebody else, by a person's wish
-
-    @classmethod
-    def of(cls, error: LinkError | None) -> Self:
-        """What this error, or none, means."""
-        if error is None:
-            return cls.UP
-        return cls.FREE if error.problem is LinkProblem.PAUSED else cls.LOST
-
-
 type LfpConfigEntry = ConfigEntry[LfpLink]
 type UnitBuilder = Callable[[LfpUnit], None]
+
+
+def _is_left_free(error: LinkError | None) -> bool:
+    return error is not None and error.problem is LinkProblem.PAUSED
 
 
 @callback
@@ -306,13 +293,13 @@ class LfpLink:
 
     def _log_standing(self, error: LinkError | None) -> None:
         """Say once that the link went or came, and that it is left free or taken up again."""
-        before, now = _Standing.of(self._error), _Standing.of(error)
-        if not self._started or now is before:
+        was_free, is_free = _is_left_free(self._error), _is_left_free(error)
+        if not self._started or ((error is None) == (self._error is None) and was_free == is_free):
             return
-        if now is _Standing.FREE:
+        if is_free:
             said = "the connection is left free"
         elif error is None:
-            said = "the connection is taken up again" if before is _Standing.FREE else "the link is back"
+            said = "the connection is taken up again" if was_free else "the link is back"
         else:
             said = "the link is lost" + ("" if error.problem is LinkProblem.LOST else f" ({error.problem})")
         LOGGER.log(logging.DEBUG if self._known_fault else logging.INFO, "%s: %s", self._entry.title, said)

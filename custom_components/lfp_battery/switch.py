@@ -13,7 +13,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from . import heating
 from .bms.clients.base import HeatingOutcome
 from .bms.errors import HeatingError, HeatingProblem, LinkError
-from .const import DOMAIN
+from .const import DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, link_problem
 from .entity import HEATING, LfpEntity, LfpEntityDescription, always, async_add_as_reported
 from .link import LfpConfigEntry
@@ -117,6 +117,7 @@ class LfpHeatingSwitch(LfpEntity, SwitchEntity):
         except HeatingError as err:
             kind = ServiceValidationError if err.problem in _NOT_NOW else HomeAssistantError
             if err.withdraws:
+                LOGGER.warning("%s: the heating is not switched any more (%s)", entry.title, err.problem)
                 heating.async_withdraw(self.hass, entry, pack.address, err.problem)
                 self.hass.config_entries.async_schedule_reload(entry.entry_id)
             return str(err.problem), _because(kind(**self._problem(err.problem)), err)
