@@ -252,7 +252,7 @@ class Asker:
             unit.missed(poll, self._clock.monotonic(), silent=True)
             return False
         if told.frame is not None and not poll.private:
-            unit.frames[poll.name] = told.frame
+            unit.frames[poll.name], unit.said[poll.name] = told.frame, told.decoded
         unit.answered(poll, told.when, *part)
         return True
 
@@ -267,6 +267,8 @@ class Asker:
         exchange = await self._dialogue.ask(self._protocol, request)
         if exchange.frame is not None and not poll.private:
             unit.frames[poll.name] = exchange.frame
+            if exchange.decoded is not None:
+                unit.said[poll.name] = exchange.decoded
         _LOGGER.debug("%s %d %s: %s", self._line, unit.address, poll.name, exchange.summary(private=poll.private))
         decoded = exchange.decoded
         speaks = decoded is not None and (not poll.shared or unit.address in decoded.packs or decoded.bank is not None)
@@ -281,6 +283,18 @@ class Asker:
             unit.doubts.asked(damaged=False, crowded=exchange.crowded)
         elif exchange.damaged or exchange.noise:
             unit.doubts.asked(damaged=True)
+        self.take(exchange)
+        return exchange
+
+    async def once(self, frame: bytes, sending: Callable[[], None]) -> Exchange:
+        """Send what must not be sent twice, and wait for what comes of it; `sending` is called when it goes out.
+
+        Raises:
+            LinkError: the line went away.
+            OtherMasterError: nothing may be sent any more.
+        """
+        exchange = await self._dialogue.once(self._protocol, frame, sending)
+        _LOGGER.debug("%s, sent once: %s", self._line, exchange.summary(private=False))
         self.take(exchange)
         return exchange
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import NamedTuple
 
 from ..clock import Clock
@@ -143,8 +144,18 @@ class Dialogue:
                 return late
             if late.strays:
                 self._late.both_came()
+            if protocol.alone:
+                self._late.give_up(request)
             exchange = await self._ask(protocol, request, wary=wary, wait=wait)
         return exchange
+
+    async def once(self, protocol: PolledProtocol, frame: bytes, sending: Callable[[], None]) -> Exchange:
+        """Send a frame once, whatever comes of it; `sending` is called just before it goes out.
+
+        Raises:
+            LinkError: the line went away.
+        """
+        return await self._ask(protocol, frame, wary=False, wait=protocol.timing.answer, sending=sending)
 
     @property
     def owed(self) -> bool:
@@ -159,8 +170,16 @@ class Dialogue:
 
     # --- one question ------------------------------------------------------------------------------------------------
 
-    async def _ask(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
-        exchange = await self._exchange(protocol, request, wary=wary, wait=wait)
+    async def _ask(
+        self,
+        protocol: PolledProtocol,
+        request: bytes,
+        *,
+        wary: bool,
+        wait: float | None,
+        sending: Callable[[], None] | None = None,
+    ) -> Exchange:
+        exchange = await self._exchange(protocol, request, wary=wary, wait=wait, sending=sending)
         if exchange.sent:
             if exchange.frame is None:
                 self._roused = None
@@ -168,7 +187,15 @@ class Dialogue:
             self._late.asked(protocol, request, exchange.frame, damaged=damaged)
         return exchange
 
-    async def _exchange(self, protocol: PolledProtocol, request: bytes, *, wary: bool, wait: float | None) -> Exchange:
+    async def _exchange(
+        self,
+        protocol: PolledProtocol,
+        request: bytes,
+        *,
+        wary: bool,
+        wait: float | None,
+        sending: Callable[[], None] | None = None,
+    ) -> Exchange:
         clock, timing, transport = self._clock, protocol.timing, self._transport
         if (pause := self._not_before - clock.monotonic()) > 0:
             self._paused += pause
@@ -177,6 +204,8 @@ class Dialogue:
         if (await self._clear(tally, protocol) and wary) or tally.foreign:
             return replace(tally.result(0), sent=False)
         splitter = protocol.splitter(request)
+        if sending is not None:
+            sending()
         await transport.send(request)
         self._requests += 1
         self._sent += len(request)
@@ -206,14 +235,15 @@ class Dialogue:
         if self._masters is not None and heard and (frame is None or splitter.noise):
             tally.foreign |= self._masters.hear(bytes(heard), clock.monotonic())
         self._trail, self._trail_until = splitter, clock.monotonic() + SECOND
-        echo = _rest_of_echo(request, heard)
+        echo = 0 if protocol.alone else _rest_of_echo(request, heard)
         noise = max(splitter.noise - echo, 0)
         exchange = tally.result(noise, frame, cut_off=frame is None and splitter.pending is not None)
         exchange = replace(exchange, echoed=exchange.echoed or echo > 0)
         if frame is None and (exchange.damaged or exchange.noise) and protocol.integrity is not Integrity.NONE:
             self._own.disturbed = True
         crowd = exchange.damaged > exchange.unfit or exchange.noise >= _MUCH_NOISE
-        return replace(exchange, crowded=frame is not None and crowd and not self.owed)
+        crowded = frame is not None and crowd and not self.owed and not protocol.alone
+        return replace(exchange, crowded=crowded)
 
     async def _clear(self, tally: _Tally, protocol: PolledProtocol) -> bool:
         """Take what came before we ask, to the end of a frame that is under way; whether there was anything."""
@@ -247,10 +277,15 @@ class Dialogue:
             tally.foreign |= self._masters.hear(data, self._clock.monotonic())
 
     async def _settle(self, protocol: PolledProtocol) -> Exchange:
-        """Listen until every answer that is owed has come, or is too late to be taken for another."""
+        """Listen until every answer that is owed has come, or is too late to be taken for another.
+
+        On a link of our own only for as long as an answer may take: what is older than the question that is asked next
+        is of the same battery.
+        """
         clock, tally = self._clock, self._tally(protocol)
-        while not tally.foreign and (until := self._late.owed_until) is not None:
-            if data := await self._transport.receive(max(until - clock.monotonic(), _TICK)):
+        end = clock.monotonic() + (protocol.timing.first_byte if protocol.alone else inf)
+        while not tally.foreign and (until := self._late.owed_until) is not None and clock.monotonic() < end:
+            if data := await self._transport.receive(max(min(until, end) - clock.monotonic(), _TICK)):
                 self._received += len(data)
                 self._overhear(tally, self._trailing(protocol), data)
         return replace(tally.result(0), sent=False)
@@ -347,7 +382,7 @@ class _Tally:
 
     def is_answer(self, request: bytes, frame: bytes) -> bool:
         """Whether this frame answers the request; anything else is counted under its name."""
-        if frame == request:
+        if frame == request and not self._protocol.alone:
             self._echoed = True
             if self._protocol.is_request(frame):
                 self._stray(frame, self._maybe_twice)
@@ -389,12 +424,15 @@ class _Tally:
             foreign=self.foreign,
             dialect=self._dialect,
             noise=self.noise + noise,
-            twice=(*self._twice, *(self._maybe_twice if frame is not None else ())),
+            # what is joined or late on a link of our own is of the one battery there
+            twice=() if self._protocol.alone else (*self._twice, *(self._maybe_twice if frame is not None else ())),
         )
 
     def _stray(self, frame: bytes, twice: list[bytes]) -> None:
         protocol = self._protocol
-        question = protocol.is_request(frame)
+        if protocol.alone and self._late.takes(None, frame, refusal=False):
+            return  # nothing new: neither a refusal of what is asked now, nor somebody else's
+        question = not protocol.alone and protocol.is_request(frame)
         if question and self._own.explain(frame, self._clock.monotonic()):
             self._strays += self._late.takes(None, frame, refusal=False)
             return

@@ -64,7 +64,10 @@ class LateAnswers:
         With `request`: whether it may do so, and answers that one as well.
         """
         for debt in self._debts():
-            if debt.question == request or not debt.protocol.is_answer(debt.question, frame):
+            # where others may ask the same it is never certain whose an answer is; on a link of our own it can be told
+            if debt.question == request and not debt.protocol.alone:
+                continue
+            if not debt.protocol.is_answer(debt.question, frame):
                 continue
             # what a CRC proves and has the right length is believed; elsewhere the form also tells what was asked
             whole = request is None or refusal or debt.protocol.integrity is Integrity.CRC
@@ -76,6 +79,12 @@ class LateAnswers:
                 debt.answered_late(frame, self._clock.monotonic())
                 return True
         return False
+
+    def give_up(self, question: bytes) -> None:
+        """Whatever is owed to this question does not come any more."""
+        for asked in self._asked:
+            if asked.question == question and asked.answer is None:
+                asked.answer = b""
 
     def both_came(self) -> None:
         """Besides the answer that may have been another's came one more: one of them was its own."""

@@ -40,6 +40,7 @@ class Line:
         "_up_since",
         "down",
         "opened",
+        "resting",
     )
 
     def __init__(
@@ -63,6 +64,7 @@ class Line:
         self._up_since: float | None = None  # monotonic
         self.down: LinkError | None = LinkError(LinkProblem.LOST, "not opened yet")
         self.opened = 0  # times
+        self.resting = False  # closed until it is needed, and nobody was told
 
     def check(self) -> None:
         """Raise LinkError, with its reason, when the line is down."""
@@ -93,8 +95,27 @@ class Line:
         await self._transport.open()
         self.opened += 1
 
+    async def rest(self) -> None:
+        """Leave the line to others until it is needed; it counts as up."""
+        if not self.resting:
+            self.resting = True
+            await self._transport.close()
+
+    async def resume(self) -> None:
+        """Open a line that rests; raises LinkError when it cannot be."""
+        self.resting = False
+        await self._transport.open()
+        self.opened += 1
+
+    async def leave(self, err: LinkError) -> None:
+        """Let go of the line because somebody wants it; told even if it was away, and so is what comes of it next."""
+        await self.shut()
+        self._lost(err)
+        self._told_up = None
+
     async def lose(self, err: LinkError) -> None:
         """The line went away."""
+        self.resting = False
         await self._transport.close()
         self._lost(err)
 
@@ -102,6 +123,7 @@ class Line:
         """Give the line back; whoever opens it again is told anew."""
         self._told_up = self._up_since = None
         self._attempts = 0
+        self.resting = False
         self.down = LinkError(LinkProblem.LOST, "closed")
         await self._transport.close()
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..catalog import find_model
 from ..model import BatteryState, Identity, LinkCounters, PollReport, power_of
 from ..plausibility import Gate, Limits
-from ..protocols.base import Cadence, Integrity, Poll
+from ..protocols.base import Cadence, Decoded, Integrity, Poll
 from .twins import Doubts
 
 # Three missed readings, then a pack is silent (design decision 6), and what a poll last said is too old to show.
@@ -88,6 +88,8 @@ class Unit[StateT: BatteryState]:
         self.identity: Identity | None = None
         self.held_back: Mapping[str, str] = {}
         self.frames: dict[str, bytes] = {}
+        self.said: dict[str, Decoded] = {}  # what these say, by the name of the poll
+        self.losses = 0  # times that it went away by itself
         self.counters = LinkCounters()
         self.gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
         self._integrity = integrity
@@ -216,6 +218,18 @@ class Unit[StateT: BatteryState]:
             self._answers.setdefault(one.name, _Answer())
         return [one for one in instead if self._is_due(one, now, turn=turn)]
 
+    @property
+    def essence(self) -> Decoded | None:
+        """What was answered in the last reading to the question without which nothing is read; None: nothing."""
+        return next(
+            (
+                self.said.get(poll.name)
+                for poll in self._polls
+                if poll.essential and self._answers[poll.name].reading == self._reading
+            ),
+            None,
+        )
+
     def compose(self, only: Collection[Poll] | None = None) -> StateT:
         """One state out of what is known; the earlier poll wins. `only` leaves the others out."""
         fragments = (self._answers[poll.name].fragment for poll in (self._polls if only is None else only))
@@ -266,8 +280,12 @@ class Unit[StateT: BatteryState]:
         elif self._misses >= MISSES_UNTIL_SILENT:
             self.lost()
 
-    def lost(self) -> None:
-        """Nothing that was read counts as present any more; identity and limits are read anew on return."""
+    def lost(self, *, left: bool = False) -> None:
+        """Nothing that was read counts as present any more; identity and limits are read anew on return.
+
+        `left`: we went away, not the battery.
+        """
+        self.losses += not left
         self.online = False
         self.held_back = {}
         self.gate.forget()
