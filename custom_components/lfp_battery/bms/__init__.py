@@ -2,14 +2,24 @@
 
 from .can_frame import CanFrame
 from .catalog import FAMILIES, Family, Model, find_model
-from .clients.base import BatteryClient, ClientListener
+from .clients.base import BatteryClient, ClientListener, HeatingControl, HeatingOutcome
 from .clients.broadcast import BroadcastClient
 from .clients.listening import ListeningClient
 from .clients.polled import PolledClient
 from .clock import Clock, DrivenClock, SystemClock
-from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, listen, scan
+from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, listen, probe, scan
 from .energy import EnergyMeter
-from .errors import BmsError, FrameError, LinkError, LinkProblem, Refusal, RefusedError
+from .errors import (
+    BmsError,
+    FrameError,
+    HeatingError,
+    HeatingProblem,
+    LinkError,
+    LinkProblem,
+    Refusal,
+    RefusedError,
+)
+from .gatt_profile import GattProfile
 from .model import (
     Alarm,
     BankState,
@@ -24,14 +34,16 @@ from .model import (
     Severity,
 )
 from .plausibility import Limits
-from .protocols import DECODERS, POLLED, PROTOCOLS
+from .protocols import BLUETOOTH, DECODERS, POLLED, PROTOCOLS
 from .protocols.can import CAN
-from .transports import ByteTransport, CanTransport
+from .transports import ByteTransport, CanTransport, GattTransport
 from .transports.can import open_bus
 from .transports.can_address import CanAddress, parse_can_address
+from .transports.gatt import GattLink
 from .transports.serial import SerialTransport, check_url
 
 __all__ = [
+    "BLUETOOTH",
     "CAN",
     "DECODERS",
     "FAMILIES",
@@ -56,6 +68,13 @@ __all__ = [
     "Family",
     "FoundPack",
     "FrameError",
+    "GattLink",
+    "GattProfile",
+    "GattTransport",
+    "HeatingControl",
+    "HeatingError",
+    "HeatingOutcome",
+    "HeatingProblem",
     "Identity",
     "Limits",
     "LinkCounters",
@@ -81,5 +100,6 @@ __all__ = [
     "listen",
     "open_bus",
     "parse_can_address",
+    "probe",
     "scan",
 ]

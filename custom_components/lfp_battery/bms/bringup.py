@@ -1,12 +1,12 @@
 """The commands that touch a line: listen, observe, scan, poll, record, replay. For bring-up and bug reports.
 
 Results are JSON lines on standard output, words for the person go to standard error. Nothing but `scan`, `poll` and
-`record --poll` transmits, and they only ask; on a CAN bus (`bringup_can`) nothing does.
+`record --poll` transmits, and they only ask; on a CAN bus (`bringup_can`) nothing does. For Bluetooth see `bringup_radio`.
 """
 
 import argparse
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import wraps
 from itertools import chain, groupby
@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from . import bringup_can
+from . import bringup_can, bringup_radio
 from .catalog import FAMILIES
 from .clients.listening import ListeningClient
 from .clients.polled import PolledClient
@@ -35,11 +35,12 @@ from .printing import (
     show,
     until_done,
 )
-from .protocols import POLLED, PROTOCOLS
-from .protocols.base import Splitter
+from .protocols import BLUETOOTH, POLLED, PROTOCOLS, SERIAL
+from .protocols.base import PolledProtocol, Splitter
 from .protocols.can import CAN
 from .transports import ByteTransport
 from .transports.candump import looks_like_candump
+from .transports.gatt import BAUDRATE
 from .transports.recording import RecordingTransport, read_record
 from .transports.serial import SerialTransport
 
@@ -96,7 +97,10 @@ _SILENCE: Final = _span(0.2, 3600)
 
 def _port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "port", metavar="PORT", help="a path, a URL such as socket://gateway:8899, or a CAN bus such as socketcan:can0"
+        "port",
+        metavar="PORT",
+        help="a path, a URL such as socket://gateway:8899, a CAN bus such as socketcan:can0, or a Bluetooth device such "
+        "as ble:A4:C1:37:00:00:01",
     )
     bringup_can.arguments(parser)
 
@@ -197,18 +201,22 @@ def _check_used(arguments: argparse.Namespace, names: Collection[str], why: str)
 type _Run = Callable[[argparse.Namespace], int]
 
 
-def _or_on_bus(command: _Run) -> Callable[[_Run], _Run]:
-    """What is run instead where the port is a CAN bus."""
+def _or_elsewhere(on_bus: _Run, over_radio: _Run) -> Callable[[_Run], _Run]:
+    """What is run instead where the port is a CAN bus, or a Bluetooth device."""
 
     def wrap(on_line: _Run) -> _Run:
         @wraps(on_line)
         def choose(arguments: argparse.Namespace) -> int:
+            if bringup_radio.wanted(arguments):
+                return over_radio(arguments)
             if bringup_can.wanted(arguments):
-                return command(arguments)
+                return on_bus(arguments)
             if (name := getattr(arguments, "protocol", None)) in CAN:
                 raise NonsenseError(
                     f"{name} is broadcast on a CAN bus: say which one, such as socketcan:can0, or add --can"
                 )
+            if name in BLUETOOTH:
+                raise NonsenseError(f"{name} is spoken over Bluetooth: say with which device, as ble:A4:C1:37:00:00:01")
             if name is not None:
                 _check_addresses(getattr(arguments, "address", None) or (), name)
             return on_line(arguments)
@@ -224,13 +232,14 @@ def _or_on_bus(command: _Run) -> Callable[[_Run], _Run]:
 class _Overheard:
     """Makes sense of bytes in whatever protocol they are."""
 
-    def __init__(self) -> None:
-        self._splitters: dict[str, Splitter] = {name: protocol.splitter() for name, protocol in POLLED.items()}
+    def __init__(self, protocols: Mapping[str, PolledProtocol] = SERIAL) -> None:
+        self._protocols = protocols
+        self._splitters: dict[str, Splitter] = {name: protocol.splitter() for name, protocol in protocols.items()}
         self._asked: dict[str, bytes] = {}
 
     def ask(self, question: bytes) -> dict[str, Any]:
         """A question that is known to be one because it is ours; what follows is its answer."""
-        for name, protocol in POLLED.items():
+        for name, protocol in self._protocols.items():
             self._asked[name] = question
             self._splitters[name] = protocol.splitter(question)
         return {"request": question.hex()}
@@ -242,7 +251,7 @@ class _Overheard:
             for frame in splitter.feed(data):
                 frames.setdefault(frame, []).append(name)
         for frame, names in frames.items():
-            if asking := [name for name in names if POLLED[name].is_request(frame)]:
+            if asking := [name for name in names if self._protocols[name].is_request(frame)]:
                 self._asked |= dict.fromkeys(asking, frame)
                 yield {"protocol": asking[0], "request": frame.hex()}
             else:
@@ -252,7 +261,7 @@ class _Overheard:
         reason = ""
         for name in sorted(names, key=lambda name: not self._fits(name, frame)):
             try:
-                decoded = POLLED[name].decode(self._asked.get(name), frame)
+                decoded = self._protocols[name].decode(self._asked.get(name), frame)
             except BmsError as err:
                 reason = reason or str(err)
                 continue
@@ -268,7 +277,7 @@ class _Overheard:
     def _fits(self, name: str, frame: bytes) -> bool:
         """Whether question and answer can only be this protocol's; maps on Modbus share all but the values."""
         asked = self._asked.get(name)
-        return asked is not None and POLLED[name].recognises(asked, frame)
+        return asked is not None and self._protocols[name].recognises(asked, frame)
 
 
 async def _listen(transport: ByteTransport, clock: Clock, seconds: float | None) -> None:
@@ -295,7 +304,7 @@ async def _listen(transport: ByteTransport, clock: Clock, seconds: float | None)
         await transport.close()
 
 
-@_or_on_bus(bringup_can.listen)
+@_or_elsewhere(bringup_can.listen, bringup_radio.listen)
 def listen(arguments: argparse.Namespace) -> int:
     """Print what passes over a line; transmits nothing."""
     clock = SystemClock()
@@ -330,8 +339,10 @@ def replay(arguments: argparse.Namespace) -> int:
                 return bringup_can.replay(chain((first,), lines))
             except FrameError as err:  # which names the line
                 raise NonsenseError(str(err)) from None
+        # the same frames mean other things over Bluetooth, whose speed no serial line has
+        over_radio = f'"baudrate": {BAUDRATE}' in first
         try:
-            shown = _replay(chain((first,), lines))
+            shown = _replay(chain((first,), lines), BLUETOOTH if over_radio else SERIAL)
         except FrameError as err:
             wanted = "; neither a record nor a log of candump -L" if lines.read == 1 else ""
             raise NonsenseError(f"line {lines.read} of {arguments.file}: {err}{wanted}") from None
@@ -340,9 +351,9 @@ def replay(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _replay(lines: Iterator[str]) -> bool:
+def _replay(lines: Iterator[str], protocols: Mapping[str, PolledProtocol]) -> bool:
     """Show what a record holds; whether it holds anything."""
-    overheard = _Overheard()
+    overheard = _Overheard(protocols)
     passed = None
     for passed in read_record(lines):
         found = [overheard.ask(passed.data)] if passed.ours else overheard.feed(passed.data)
@@ -371,7 +382,7 @@ async def _scan(arguments: argparse.Namespace, clock: Clock, **how: Any) -> Scan
     )
 
 
-@_or_on_bus(bringup_can.scan)
+@_or_elsewhere(bringup_can.scan, bringup_radio.scan)
 def scan_line(arguments: argparse.Namespace) -> int:
     """Find out what answers."""
 
@@ -444,13 +455,13 @@ async def _observe(arguments: argparse.Namespace) -> int:
     return await until_done(client, printer, arguments.seconds)
 
 
-@_or_on_bus(bringup_can.observe)
+@_or_elsewhere(bringup_can.observe, bringup_radio.observe)
 def observe(arguments: argparse.Namespace) -> int:
     """Show what packs tell somebody else; transmits nothing."""
     return run(_observe(arguments))
 
 
-@_or_on_bus(bringup_can.poll)
+@_or_elsewhere(bringup_can.poll, bringup_radio.poll)
 def poll(arguments: argparse.Namespace) -> int:
     """Read packs again and again."""
     return run(_poll(arguments, lambda transport: transport, None))
@@ -464,7 +475,7 @@ def record(arguments: argparse.Namespace) -> int:
     return _record(arguments)
 
 
-@_or_on_bus(bringup_can.record)
+@_or_elsewhere(bringup_can.record, bringup_radio.record)
 def _record(arguments: argparse.Namespace) -> int:
     with new_file(arguments.file) as file:
         lines = 0

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 import json
 from pathlib import Path
 import sys
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, NamedTuple, TextIO
 
 from .clients.base import BatteryClient
 from .clock import Clock
-from .decoding import reported
+from .decoding import plain, reported
 from .discovery import FoundPack, Outcome, Progress, ScanReport
 from .errors import LinkError, LinkProblem
 from .model import BankState, BatteryState, CycleReport, PackState, PollReport
@@ -26,6 +26,9 @@ LINK_PROBLEMS: Final[Mapping[LinkProblem, str]] = {
     LinkProblem.CREDENTIALS: "An address must not hold a user name, a password or a key: use it without them.",
     LinkProblem.DOWN: "The CAN interface is there, but down: it has to be brought up first.",
     LinkProblem.DRIVER: "This adapter needs a library that is not installed here.",
+    LinkProblem.FOREIGN: "This is not a battery that can be read: it has none of the services that are known.",
+    LinkProblem.NO_SLOT: "All connections that the Bluetooth adapter can have are taken: end one of them first.",
+    LinkProblem.PAUSED: "The link was left free, as somebody asked for.",
     LinkProblem.LOST: "The port was open, but went away: check plug, cable and power of the adapter or gateway.",
     LinkProblem.FAILED: "The port could not be opened and set up.",
 }
@@ -46,21 +49,45 @@ OUTCOMES: Final[Mapping[Outcome, str]] = {
     Outcome.INVERTER_ONLY: "An inverter was heard on this bus, but no battery.",
     Outcome.WRONG_RATE: "There are only errors on the bus: the bit rate is most likely another one.",
 }
+# What is meant by the same over Bluetooth, where it is not the same.
+_RADIO_PROBLEMS: Final[Mapping[LinkProblem, str]] = {
+    LinkProblem.MISSING: "The battery is not heard: come closer, and close the phone app, which keeps it to itself.",
+    LinkProblem.UNREACHABLE: "The battery is heard, but takes no connection: come closer, and close the phone app.",
+    LinkProblem.LOST: "The connection went away: the battery is out of range, off, or starting anew.",
+    LinkProblem.FAILED: "This machine has no Bluetooth that works: check that it has an adapter, and that it is on.",
+    LinkProblem.DRIVER: "Bluetooth needs the libraries bleak and bleak-retry-connector, which are not installed here.",
+}
+_RADIO_OUTCOMES: Final[Mapping[Outcome, str]] = {
+    Outcome.NOTHING: "The device has the service of a battery, but does not answer; its RS485 and CAN ports may.",
+    Outcome.NOISE: "What came over Bluetooth was damaged: come closer.",
+}
+
+
+class Words(NamedTuple):
+    """Sentences for one medium."""
+
+    problems: Mapping[LinkProblem, str]
+    outcomes: Mapping[Outcome, str]
+
+
+WIRE_WORDS: Final = Words(LINK_PROBLEMS, OUTCOMES)
+RADIO_WORDS: Final = Words({**LINK_PROBLEMS, **_RADIO_PROBLEMS}, {**OUTCOMES, **_RADIO_OUTCOMES})
 
 
 class NonsenseError(Exception):
     """What was asked for cannot be done; the text is the sentence that says why."""
 
 
-def link_words(err: LinkError) -> str:
+def link_words(err: LinkError, words: Words = WIRE_WORDS) -> str:
     """A sentence for a person, with what is known besides in brackets."""
-    return f"{LINK_PROBLEMS[err.problem]} ({err.detail})" if err.detail else LINK_PROBLEMS[err.problem]
+    said = words.problems[err.problem]
+    return f"{said} ({err.detail})" if err.detail else said
 
 
-def outcome_words(report: ScanReport) -> str:
+def outcome_words(report: ScanReport, words: Words = WIRE_WORDS) -> str:
     """The same of how a scan ended."""
-    more = report.dialect or report.protocol
-    return f"{OUTCOMES[report.outcome]} ({more})" if more else OUTCOMES[report.outcome]
+    said, more = words.outcomes[report.outcome], report.dialect or report.protocol
+    return f"{said} ({more})" if more else said
 
 
 def open_file(path: Path, mode: Literal["r", "x"] = "r") -> TextIO:
@@ -118,7 +145,7 @@ def progressed(progress: Progress) -> None:
     say(f"{progress.fraction:4.0%} {progress.stage} {what}".rstrip())
 
 
-def report_found(report: ScanReport) -> int:
+def report_found(report: ScanReport, words: Words = WIRE_WORDS) -> int:
     """Show what a scan came to; the exit status."""
     more: dict[str, Any] = {"inverter": report.inverter} if report.inverter is not None else {}
     if report.bank_identity is not None:
@@ -137,12 +164,13 @@ def report_found(report: ScanReport) -> int:
     )
     if report.outcome is Outcome.FOUND:
         return 0
-    say(outcome_words(report))
+    say(outcome_words(report, words))
     return 1
 
 
 def _pack(pack: FoundPack) -> dict[str, Any]:
-    return {"address": pack.address, "identity": reported(pack.identity), "state": reported(pack.state)}
+    said = {"address": pack.address, "identity": reported(pack.identity), "state": reported(pack.state)}
+    return {**said, "info": plain(pack.info)} if pack.info else said
 
 
 @dataclass(slots=True)
@@ -152,6 +180,7 @@ class Printer:
     clock: Clock
     cycles: int | None
     done: asyncio.Event
+    words: Words = WIRE_WORDS
     failed: bool = False  # the line will never open
 
     def _report[StateT: BatteryState](self, kind: str, report: PollReport[StateT]) -> None:
@@ -186,7 +215,8 @@ class Printer:
         if error is None:
             return
         self.failed = error.problem in _FOR_GOOD
-        say(link_words(error) if self.failed else f"{link_words(error)} It is tried again.")
+        said = link_words(error, self.words)
+        say(said if self.failed else f"{said} It is tried again.")
         if self.failed:
             self.done.set()
 
@@ -220,10 +250,10 @@ async def until_done(client: BatteryClient, printer: Printer, seconds: float | N
     return 1 if printer.failed else 0
 
 
-def run(work: Coroutine[Any, Any, int | None]) -> int:
+def run(work: Coroutine[Any, Any, int | None], words: Words = WIRE_WORDS) -> int:
     """Run it to its end; the exit status."""
     try:
         return asyncio.run(work) or 0
     except LinkError as err:
-        say(link_words(err))
+        say(link_words(err, words))
         return 1

@@ -31,7 +31,7 @@ _ATTEMPTS: Final = 4
 _SETTLING: Final = 0.1
 # 20 bytes, the least that every connection carries at once, in each of the longest intervals that packs ask for,
 # 75 ms (ble.md section 3); with the ten bits of a byte on a serial line.
-_BAUDRATE: Final = round(20 * 10 / 0.075)
+BAUDRATE: Final = round(20 * 10 / 0.075)
 _SMALLEST_WRITE: Final = 20  # bytes: what a connection of the smallest MTU, 23, takes
 _BUFFER_LIMIT: Final = 16384  # a device that babbles while nobody reads does not fill the memory
 _DETAIL: Final = 200  # characters
@@ -125,7 +125,7 @@ class GattLink:
     @property
     def baudrate(self) -> int:
         """See `GattTransport`."""
-        return _BAUDRATE
+        return BAUDRATE
 
     @property
     def profile(self) -> GattProfile | None:
