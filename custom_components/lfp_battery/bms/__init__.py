@@ -9,16 +9,7 @@ from .clients.polled import PolledClient
 from .clock import Clock, DrivenClock, SystemClock
 from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, listen, probe, scan
 from .energy import EnergyMeter
-from .errors import (
-    BmsError,
-    FrameError,
-    HeatingError,
-    HeatingProblem,
-    LinkError,
-    LinkProblem,
-    Refusal,
-    RefusedError,
-)
+from .errors import BmsError, FrameError, HeatingError, HeatingProblem, LinkError, LinkProblem, Refusal, RefusedError
 from .gatt_profile import GattProfile
 from .model import (
     Alarm,
