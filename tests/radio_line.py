@@ -84,15 +84,15 @@ class RadioLine(FlowLine):
     async def pack(self, address: str = ADDRESS, name: str = NAME, **how: Any) -> GattPack:
         """Switch a VLRV on, whose advert is heard; `spec`, `registers` and `generation` make it another."""
         bank = SimBank(make_packs(1, how.pop("spec", VLRV), first=1), self.clock)
-        return await self.add(GattPack(self.air, address, name, ZetaSpeaker(bank, **how)))
+        return await self.switch_on(GattPack(self.air, address, name, ZetaSpeaker(bank, **how)))
 
     async def replace(self, device: GattPack, other: GattPack) -> None:
         """Take a device away and put another one in its place."""
         await device.stop()
         self.devices.remove(device)
-        await self.add(other)
+        await self.switch_on(other)
 
-    async def add(self, device: GattPack) -> GattPack:
+    async def switch_on(self, device: GattPack) -> GattPack:
         """Switch a device on, whose advert is heard."""
         self.devices.append(device)
         await device.start()
@@ -173,9 +173,9 @@ class RadioLine(FlowLine):
         shown = await self.submit(await self.open_radio_form(), {CONF_DEVICE: typed})
         return await self.scanned(shown) if shown["type"] is FlowResultType.SHOW_PROGRESS else shown
 
-    async def add_pack(self, typed: str = ADDRESS, **asked: Any) -> ConfigEntry:
+    async def add_pack(self, typed: str = ADDRESS, /, **sent: Any) -> ConfigEntry:
         """Go through the whole flow; the entry that it makes."""
-        result = await self.submit(await self.pick(typed), asked)
+        result = await self.submit(await self.pick(typed), sent)
         assert result["type"] is FlowResultType.CREATE_ENTRY, result
         entry: ConfigEntry = result["result"]
         return entry

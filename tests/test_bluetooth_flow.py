@@ -176,7 +176,7 @@ async def test_the_heating_is_switched_only_if_the_person_says_yes(line: RadioLi
     said = TEXTS["config"]["step"]["bluetooth_found"]["data_description"][CONF_ALLOW_HEATING]
     assert "**Known:**" in said
     assert "**Not known:**" in said
-    entry = await line.add_pack(**{CONF_ALLOW_HEATING: True})
+    entry = await line.add_pack(allow_heating=True)
     assert entry.options == {CONF_ALLOW_HEATING: True}
     await line.settle(60)
     assert pack.speaker.writes == []  # type: ignore[attr-defined]
@@ -199,7 +199,7 @@ async def test_the_question_is_asked_only_where_it_can_be_done(line: RadioLine, 
 
 async def test_a_battery_of_another_maker_is_declined_politely(line: RadioLine) -> None:
     """Name and advert fit, the services do not: nothing is sent, and the connection is given back."""
-    pack = await line.add(jbd_pack(line.air, name="ZT-25.6V200AH-0006"))
+    pack = await line.switch_on(jbd_pack(line.air, name="ZT-25.6V200AH-0006"))
     result = await line.scanned(await line.submit(await line.discovered(), {}))
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "foreign_battery"
@@ -210,7 +210,7 @@ async def test_a_battery_of_another_maker_is_declined_politely(line: RadioLine) 
 
 async def test_a_battery_of_another_maker_is_declined_from_the_list_too(line: RadioLine) -> None:
     """It is listed for its service, because a pack that was renamed has nothing else."""
-    pack = await line.add(jbd_pack(line.air))
+    pack = await line.switch_on(jbd_pack(line.air))
     form = await line.open_radio_form()
     assert list(_offered(form)) == [pack.address]
     result = await line.scanned(await line.submit(form, {CONF_DEVICE: pack.address}))
@@ -397,8 +397,8 @@ async def test_a_second_pack_is_an_entry_of_its_own(line: RadioLine) -> None:
     """Two of one model are told apart by their addresses."""
     await line.pack()
     await line.pack(SECOND, "ZT-25.6V100Ah-0002")
-    first = await line.add_pack(ADDRESS, **{CONF_MODEL: "VLRV2560B"})
-    second = await line.add_pack(SECOND, **{CONF_MODEL: "VLRV2560B"})
+    first = await line.add_pack(ADDRESS, model="VLRV2560B")
+    second = await line.add_pack(SECOND, model="VLRV2560B")
     assert (first.title, second.title) == ("Voltgo VLRV2560B", "Voltgo VLRV2560B (00:02)")
     assert (first.unique_id, second.unique_id) == (ADDRESS, SECOND)
     assert {first.state, second.state} == {ConfigEntryState.LOADED}
@@ -448,7 +448,7 @@ async def _reconfigure(line: RadioLine, entry: ConfigEntry) -> Any:
 async def test_the_same_pack_can_be_looked_at_anew(line: RadioLine) -> None:
     """What was decided stays; what it is now is taken in, also when it speaks the other generation by now."""
     pack = await line.pack()
-    entry = await line.add_pack(**{CONF_ALLOW_HEATING: True, CONF_MODEL: "VLRV2560B"})
+    entry = await line.add_pack(allow_heating=True, model="VLRV2560B")
     identity = _identifiers(line, entry)
     form = await _reconfigure(line, entry)
     assert form["step_id"] == "reconfigure_bluetooth"

@@ -17,14 +17,19 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.clock import SystemClock
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
+from custom_components.lfp_battery.bms.protocols import BLUETOOTH
+from custom_components.lfp_battery.bms.transports.gatt import GattLink
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
 from custom_components.lfp_battery.const import DOMAIN
 from tests.flow_line import FlowLine
 
+PROFILES = tuple(protocol.profile for protocol in BLUETOOTH.values() if protocol.profile is not None)
+
 
 @pytest.fixture(autouse=True)
 async def ports(hass: HomeAssistant) -> None:
-    """The usb integration, which knows the ports of this machine."""
+    """The usb integration, which knows the ports of this machine, and the one for Bluetooth."""
+    assert await async_setup_component(hass, "bluetooth", {})
     assert await async_setup_component(hass, usb.DOMAIN, {})
 
 
@@ -48,6 +53,19 @@ async def test_without_a_test_the_line_is_serial_and_the_clock_the_machine_s(has
     assert isinstance(line, SerialTransport)
     assert (line.name, line.baudrate) == ("/dev/ttyUSB0", 115200)
     assert isinstance(connect.clock(hass), SystemClock)
+
+
+async def test_over_bluetooth_the_connection_is_one_of_home_assistant_s(hass: HomeAssistant) -> None:
+    """Closed, by the address, and asked anew for the best way there at each opening; no serial port has to do with it."""
+    link = connect.open_gatt(hass, "A4:C1:37:12:34:56", PROFILES)()
+    assert isinstance(link, GattLink)
+    assert link.name == "A4:C1:37:12:34:56"
+    assert link.profile is None
+    with pytest.raises(LinkError) as caught:
+        await link.open()
+    assert caught.value.problem is LinkProblem.MISSING
+    assert connect.serial_port_of("bluetooth:A4:C1:37:12:34:56") is None
+    assert await connect.async_holder(hass, "bluetooth:A4:C1:37:12:34:56") is None
 
 
 async def test_an_adapter_that_was_plugged_in_elsewhere_is_followed(hass: HomeAssistant, line: FlowLine) -> None:
@@ -156,6 +174,7 @@ async def test_a_port_is_found_under_any_of_its_names(hass: HomeAssistant, tmp_p
         ("slcan:/somewhere/ttyCAN", "ttyCAN"),
         ("socketcan:can0", "can0"),
         ("gs_usb:0", "gs_usb 0"),
+        ("bluetooth:A4:C1:37:12:34:56", "34:56"),
     ],
 )
 async def test_the_short_name_of_a_port_holds_no_serial_number(hass: HomeAssistant, device: str, name: str) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
-from homeassistant.const import CONF_MODEL
+from homeassistant.const import CONF_MODEL, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType, InvalidData
 import pytest
@@ -13,6 +13,9 @@ from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.physics import Limits
 from custom_components.lfp_battery.const import (
+    CONF_ALLOW_HEATING,
+    CONF_HEATING,
+    CONF_HOLD,
     CONF_INTERVAL,
     CONF_INVERT_CURRENT,
     CONF_LOW_BATTERY,
@@ -22,7 +25,8 @@ from custom_components.lfp_battery.const import (
     NO_MODEL,
 )
 from custom_components.lfp_battery.settings import Settings
-from tests.flow_line import FlowLine, readable
+from tests.flow_line import TEXTS, FlowLine, readable
+from tests.radio_line import ADDRESS, RadioLine
 from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pack import PackSpec, SimPack
@@ -34,6 +38,15 @@ async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGen
     line = FlowLine(hass, monkeypatch)
     yield line
     await line.unload()
+
+
+@pytest.fixture
+async def air(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[RadioLine]:
+    """A proxy in a simulated air; every entry is unloaded at the end."""
+    line = RadioLine(hass, monkeypatch)
+    await line.start()
+    yield line
+    await line.stop()
 
 
 async def _open(hass: HomeAssistant, entry: ConfigEntry) -> Any:
@@ -204,3 +217,78 @@ async def test_the_number_of_packs_can_be_changed_where_it_matters(hass: HomeAss
     await line.settle()
     assert Settings.of(entry.data, entry.options).packs == 4
     assert _suggested(await _open(hass, entry), CONF_PACK_COUNT) == 4
+
+
+# --- over Bluetooth --------------------------------------------------------------------------------------------------
+
+
+def _fields(form: Any) -> list[str]:
+    return [str(name) for name in form["data_schema"].schema]
+
+
+async def test_the_options_of_a_pack_over_bluetooth_are_its_own(hass: HomeAssistant, air: RadioLine) -> None:
+    """Heating and connection are asked about, what belongs to a shared line is not; nothing is heard of an app."""
+    await air.pack()
+    entry = await air.add_pack()
+    form = await _open(hass, entry)
+    assert form["step_id"] == "bluetooth"
+    assert _fields(form) == [
+        *(CONF_MODEL, CONF_INTERVAL, CONF_LOW_BATTERY, CONF_SOC_FLOOR),
+        *(CONF_INVERT_CURRENT, CONF_ALLOW_HEATING, CONF_HOLD),
+    ]
+    assert form["description_placeholders"]["withdrawn"] == ""
+    result = await _send(air, form, {CONF_INTERVAL: 60.0, CONF_ALLOW_HEATING: True, CONF_HOLD: False})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await air.settle(20)
+    assert entry.state is ConfigEntryState.LOADED
+    assert entry.options[CONF_INTERVAL] == 60
+    settings = Settings.of(entry.data, entry.options)
+    assert settings.allow_heating
+    assert not settings.hold
+    assert not air.air.connections  # between two readings
+    form = await _open(hass, entry)
+    assert _suggested(form, CONF_ALLOW_HEATING) is True
+    assert _suggested(form, CONF_HOLD) is False
+
+
+async def test_without_options_the_connection_is_held_and_the_heating_left_alone(air: RadioLine) -> None:
+    """What nobody decided."""
+    await air.pack()
+    entry = await air.add_pack()
+    settings = Settings.of(entry.data, entry.options)
+    assert settings.hold
+    assert not settings.allow_heating
+    await air.settle(20)
+    assert list(air.air.connections) == [ADDRESS]
+
+
+async def test_what_cannot_be_done_is_not_asked(hass: HomeAssistant, air: RadioLine) -> None:
+    """A pack that does not say how its heating is set; what was decided before is kept all the same."""
+    await air.pack(registers=39)
+    entry = await air.add_pack()
+    hass.config_entries.async_update_entry(entry, options={CONF_ALLOW_HEATING: True})
+    form = await _open(hass, entry)
+    assert CONF_ALLOW_HEATING not in _fields(form)
+    await _send(air, form, {CONF_HOLD: True})
+    assert entry.options[CONF_ALLOW_HEATING] is True
+
+
+async def test_a_command_that_was_withdrawn_is_said_to_be(hass: HomeAssistant, air: RadioLine) -> None:
+    """And not allowed by an option that says yes."""
+    await air.pack()
+    entry = await air.add_pack(allow_heating=True)
+    data = {**entry.data, CONF_HEATING: {"1": {"withdrawn": "refused"}}}
+    hass.config_entries.async_update_entry(entry, data=data)
+    form = await _open(hass, entry)
+    assert form["description_placeholders"]["withdrawn"] == TEXTS["selector"]["note"]["options"]["heating_withdrawn"]
+    assert not Settings.of(entry.data, entry.options).allow_heating
+
+
+async def test_a_model_of_unknown_radio_is_unverified_wherever_it_is_chosen(air: RadioLine) -> None:
+    """Over Bluetooth only: on a cable its manual says how it is read."""
+    await air.pack()
+    entry = await air.add_pack()
+    options = {CONF_MODEL: "ML314-51.2-W08"}
+    assert Settings.of(entry.data, options).model == "ML314-51.2-W08 (unverified)"
+    on_cable = {**entry.data, CONF_PROTOCOL: "eg4ll-zt-native"}
+    assert Settings.of(on_cable, options).model == "ML314-51.2-W08"

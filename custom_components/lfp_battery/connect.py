@@ -15,7 +15,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_DEVICE, CONF_PORT, CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 
-from . import radio
+from . import heating, radio
 from .bms import discovery
 from .bms.clients.base import BatteryClient, ClientListener
 from .bms.clients.broadcast import BroadcastClient
@@ -31,7 +31,8 @@ from .bms.transports import ByteTransport, CanTransport, GattTransport, can
 from .bms.transports.can_address import CanAddress, Interface, parse_can_address
 from .bms.transports.gatt import GattLink
 from .bms.transports.serial import SerialTransport, check_url
-from .const import CONF_ADDRESSES, CONF_BAUDRATE, DEFAULT_BUS_INTERVAL
+from .const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS, DEFAULT_BUS_INTERVAL
+from .identity import Record
 from .settings import Settings
 
 _LOGGER = logging.getLogger(__name__)
@@ -113,7 +114,16 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
         interval=settings.interval,
         limits=settings.limits,
         open_line=lines,
+        release=not settings.hold,
+        probes=_probes(entry),
+        heating=settings.allow_heating,
+        heating_acts=heating.acts(entry.data),
     )
+
+
+def _probes(entry: ConfigEntry) -> dict[int, Sequence[int]]:
+    """Temperature sensors that each known pack was seen to have, so that one at 0 degC is not taken for a missing one."""
+    return {int(address): Record.from_mapping(record).probes for address, record in entry.data[CONF_PACKS].items()}
 
 
 def _line_of(
