@@ -1,7 +1,7 @@
 """A Home Assistant of its own: made, started, spoken to as a browser does, and stopped."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 import json
@@ -58,6 +58,16 @@ class HomeError(Exception):
     """Home Assistant did not do what it was asked; the text says what and why."""
 
 
+@asynccontextmanager
+async def at_most(seconds: float, reason: Callable[[], str]) -> AsyncIterator[None]:
+    """Fail with a reason when this takes longer."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise HomeError(f"not done after {seconds:.0f} s: {reason()}") from None
+
+
 def port_is_free(port: int) -> bool:
     """Whether a server could listen there."""
     with socket.socket() as attempt:
@@ -86,12 +96,21 @@ class Home:
         """What Home Assistant prints; it keeps a copy of its own in `directory`."""
         return self.directory.with_name("home-assistant.log")
 
-    async def prepare(self, custom_components: Path) -> None:
-        """Make an empty home with one login and these integrations, past all first questions."""
+    async def prepare(self, components: Iterable[Path], *, set_up: Iterable[str] = ()) -> None:
+        """Make an empty home with one login and these integrations, past all first questions.
+
+        `set_up`: domains of integrations that are set up at once, because they have no dialog.
+        """
         shutil.rmtree(self.directory, ignore_errors=True)
-        self.directory.mkdir(parents=True)
-        (self.directory / "configuration.yaml").write_text(_CONFIGURATION, encoding="utf-8")
-        (self.directory / "custom_components").symlink_to(custom_components)
+        custom = self.directory / "custom_components"
+        custom.mkdir(parents=True)
+        configuration = _CONFIGURATION + "".join(f"{domain}:\n" for domain in set_up)
+        (self.directory / "configuration.yaml").write_text(configuration, encoding="utf-8")
+        # A package of its own: Home Assistant takes its directory out of the path again, and would find only those of
+        # the directory that it is started in.
+        (custom / "__init__.py").touch()
+        for component in components:
+            (custom / component.name).symlink_to(component)
         self._store(ONBOARDING_KEY, ONBOARDING_VERSION, 1, {"done": STEPS})
         # Not in the configuration: from there it would be on trial, and taken back after five minutes.
         listener: dict[str, Any] = http_config.HTTP_STORAGE_SCHEMA({"server_host": [HOST], "server_port": self.port})

@@ -19,6 +19,7 @@ from .can import program as can
 from .can.bus import SimBus
 from .can.speaker import CanSpeaker
 from .faults import Fault, Faults, Kind
+from .ledger import Ledger
 from .pack import PackSpec, SimPack
 from .pty_line import PtyLine
 from .pylon import Profile, PylonSpeaker
@@ -124,7 +125,7 @@ def _plain(value: object) -> object:
     return value
 
 
-def report(speaker: PylonSpeaker) -> dict[str, object]:
+def report(speaker: Ledger) -> dict[str, object]:
     """What was sent: per address (and "bank") the recent answers, oldest first."""
     histories = {str(address): history for address, history in sorted(speaker.sent.items())}
     if speaker.sent_bank:

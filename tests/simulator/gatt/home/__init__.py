@@ -1,0 +1,1 @@
+"""Custom components that the demo places beside ours."""
