@@ -4,6 +4,9 @@ import json
 from typing import Any
 from unittest.mock import patch
 
+from bleak.backends.client import BaseBleakClient
+from homeassistant.components import bluetooth
+from homeassistant.components.bluetooth import BaseHaRemoteScanner, HaBluetoothConnector
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_OFF
 from homeassistant.core import HomeAssistant
@@ -20,6 +23,8 @@ from custom_components.lfp_battery.diagnostics import async_get_config_entry_dia
 from tests.ble_home import MAC, NAME, BleHome
 from tests.flow_line import TEXTS
 from tests.home import CYCLE
+
+_PROXY = "F0:0D:00:00:00:02"
 
 
 async def test_a_pack_is_known_by_its_address_and_has_no_serial_number(ble: BleHome) -> None:
@@ -76,6 +81,26 @@ async def test_the_signal_is_unknown_while_nobody_hears_the_pack(ble: BleHome) -
     await ble.wait(30)
     assert ble.state(1, "rssi").state == "unknown"
     assert ble.state(1, "soc").state == "unavailable"
+
+
+async def test_the_signal_is_as_strong_as_it_was_heard_last(hass: HomeAssistant, ble: BleHome) -> None:
+    """By any adapter or proxy; the pack is silent while it is connected, so this is from before."""
+    ble.put_up()
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await ble.start()
+    client: Any = BaseBleakClient  # nobody connects through this proxy
+    connector = HaBluetoothConnector(client=client, source=_PROXY, can_connect=lambda: True)
+    scanner = BaseHaRemoteScanner(_PROXY, "proxy", connector, True)
+    cancel = [scanner.async_setup(), bluetooth.async_register_scanner(hass, scanner)]
+    for rssi in (-71, -64):
+        now = bluetooth.MONOTONIC_TIME()
+        scanner._async_on_advertisement(MAC, rssi, NAME, [], {}, {}, None, {"source": _PROXY}, now)
+        await ble.wait()
+        assert ble.value(1, "rssi") == rssi
+    for undo in cancel:
+        undo()
+    for flow in hass.config_entries.flow.async_progress():
+        hass.config_entries.flow.async_abort(flow["flow_id"])
 
 
 _WORDS = {
