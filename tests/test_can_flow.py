@@ -715,7 +715,7 @@ async def test_two_dialogs_never_have_one_gateway_at_a_time(hass: HomeAssistant,
     third = await line.submit(await line.open_form(), {CONF_DEVICE: gateway})
     await line.clock.advance(1)
     assert not any(port.is_open for one in line.buses.values() for port in one.ports)
-    left = {flow["flow_id"] for flow in hass.config_entries.flow.async_progress()}
+    left = {flow["flow_id"] for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)}
     assert left == {third["flow_id"]}
     assert first["flow_id"] != second["flow_id"]
     hass.config_entries.flow.async_abort(third["flow_id"])
@@ -772,7 +772,7 @@ async def test_an_adapter_that_can_only_be_for_can_is_offered(hass: HomeAssistan
     form = await _plug_in(hass)
     assert form["step_id"] == "can"
     assert _suggested(form, CONF_DEVICE) == BUS
-    (flow,) = hass.config_entries.flow.async_progress()
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     assert flow["context"]["title_placeholders"]["name"].startswith("CANable2")
     result = await line.submit(await line.scanned(await line.submit(form, {CONF_DEVICE: BUS})), {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -788,7 +788,7 @@ async def test_an_offer_is_withdrawn_once_its_adapter_is_set_up(hass: HomeAssist
     other = replace(_CANABLE, device="/dev/ttyOTHER", serial_number="1")
     left = await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=other)
     await (line.add_bus() if over == "bus" else line.add("/dev/ttyCAN"))
-    assert {flow["flow_id"] for flow in hass.config_entries.flow.async_progress()} == {left["flow_id"]}
+    assert {flow["flow_id"] for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)} == {left["flow_id"]}
 
 
 async def test_an_adapter_in_use_or_ignored_is_not_offered(hass: HomeAssistant, line: FlowLine) -> None:
@@ -800,10 +800,10 @@ async def test_an_adapter_in_use_or_ignored_is_not_offered(hass: HomeAssistant, 
     for entry in hass.config_entries.async_entries(DOMAIN):
         await hass.config_entries.async_remove(entry.entry_id)
     await _plug_in(hass)
-    (flow,) = hass.config_entries.flow.async_progress()
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     ignored = {"unique_id": flow["context"]["unique_id"], "title": "CANable"}
     await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_IGNORE}, data=ignored)
-    assert hass.config_entries.flow.async_progress() == []
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
     result = await hass.config_entries.flow.async_init(DOMAIN, context={"source": SOURCE_USB}, data=_CANABLE)
     assert result["type"] is FlowResultType.ABORT
 

@@ -13,6 +13,7 @@ import pytest
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.const import DOMAIN
 from tests.flow_line import PORT, FlowLine
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
@@ -99,7 +100,10 @@ async def test_a_dialog_that_found_nothing_stays_when_another_one_scans_the_port
     assert (await client.get(_link(first))).status == HTTPStatus.OK
     await line.scanned(second)
     flows = line.hass.config_entries.flow
-    assert {flow["flow_id"] for flow in flows.async_progress()} == {first["flow_id"], second["flow_id"]}
+    assert {flow["flow_id"] for flow in flows.async_progress_by_handler(DOMAIN)} == {
+        first["flow_id"],
+        second["flow_id"],
+    }
     for flow in (first, second):
         flows.async_abort(flow["flow_id"])
     assert not line.hass.data[HassKey("lfp_battery_busy_ports")]
@@ -128,7 +132,7 @@ async def test_a_dialog_whose_scan_has_not_begun_gives_way_to_another_one(
     go_on.set()
     await asyncio.wait((sent,))
     assert sent.result()["reason"] == "closed"
-    assert [flow["flow_id"] for flow in flows.async_progress()] == [second["flow_id"]]
+    assert [flow["flow_id"] for flow in flows.async_progress_by_handler(DOMAIN)] == [second["flow_id"]]
     assert (await line.scanned(second))["step_id"] == "confirm"
     assert len(line.opened) > 0
 

@@ -725,7 +725,9 @@ async def test_a_new_dialog_replaces_one_that_was_left_behind(
         await line.scanned(first)
     second = await line.scanned(await line.submit(await line.open_form(), {CONF_DEVICE: PORT}))
     assert second["step_id"] == "confirm"
-    assert [flow["flow_id"] for flow in hass.config_entries.flow.async_progress()] == [second["flow_id"]]
+    assert [flow["flow_id"] for flow in hass.config_entries.flow.async_progress_by_handler(DOMAIN)] == [
+        second["flow_id"]
+    ]
     again = await line.scanned(await line.submit(await line.open_form(), {CONF_DEVICE: PORT}))
     assert again["step_id"] == "confirm"
 

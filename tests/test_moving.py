@@ -37,6 +37,7 @@ from tests.simulator.speaker import Speaker
 
 ELSEWHERE = "/dev/ttyELSE"
 PYLON, PACE, V35, GROWATT = "pylon-rs485", "pace-v25", "pylon-rs485-v35", "growatt-rs485"
+ZETA = "zeta-1006"
 NOTES = TEXTS["selector"]["note"]["options"]
 
 type Names = dict[int, str | None]
@@ -151,9 +152,11 @@ def test_what_was_reported_in_the_other_protocol_is_learned_anew() -> None:
     known = _data(PYLON, {2: A, 3: B})
     for record in known[CONF_PACKS].values():
         record.update(model="US5000", fields=["soh", "soc"], conditions=["other"])
+        record["probes"] = [0, 1]
     packs = merged(known, _data(PACE, {1: A}))[CONF_PACKS]
-    assert packs["1"] == {"identifier": A, "serial": A, "model": "US5000", "fields": ["soc"], "conditions": []}
-    assert packs["2"] == {"identifier": B, "serial": B, "model": "US5000", "fields": [], "conditions": []}
+    unlearned = {"model": "US5000", "probes": [], "fields": [], "conditions": []}
+    assert packs["1"] == {"identifier": A, "serial": A, **unlearned, "fields": ["soc"]}
+    assert packs["2"] == {"identifier": B, "serial": B, **unlearned}
 
 
 # --- the bank --------------------------------------------------------------------------------------------------------
@@ -367,3 +370,25 @@ async def test_the_same_battery_over_a_second_link_is_recognised_by_half_its_ser
     result = await line.submit(form, {})
     assert result["result"].data[CONF_DEVICE] == ELSEWHERE
     await line.settle(20)
+
+
+# --- over Bluetooth --------------------------------------------------------------------------------------------------
+
+
+def test_over_bluetooth_the_address_is_the_battery() -> None:
+    """Whatever else agrees or differs: nothing else that such a pack says is its own."""
+    known = {**_data(ZETA, {1: "A4:C1:37:00:00:01"}), CONF_DEVICE: "bluetooth:A4:C1:37:00:00:01"}
+    older = {**known, CONF_PROTOCOL: "zeta-1000"}
+    assert same_battery(known, known) is Same.YES
+    assert same_battery(known, older) is Same.YES
+    assert same_battery(known, {**known, CONF_DEVICE: "bluetooth:A4:C1:37:00:00:02"}) is Same.NO
+    assert same_battery({**_data(PYLON, {2: A}), CONF_DEVICE: "/dev/ttyUSB0"}, known) is Same.NO
+
+
+def test_over_bluetooth_a_pack_stays_who_it_is_in_the_other_generation() -> None:
+    """Its device and its history go on."""
+    known = {**_data(ZETA, {1: "A4:C1:37:00:00:01"}), CONF_DEVICE: "bluetooth:A4:C1:37:00:00:01"}
+    found = {**known, CONF_PROTOCOL: "zeta-1000"}
+    data = merged(known, found)
+    assert Record.from_mapping(data[CONF_PACKS]["1"]).identity("entry", 1) == "A4:C1:37:00:00:01"
+    assert left_behind(known, data) == ""
