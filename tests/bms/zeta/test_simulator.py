@@ -10,7 +10,10 @@ from bleak_retry_connector import BleakClientWithServiceCache, BleakNotFoundErro
 import pytest
 
 from custom_components.lfp_battery.bms.clock import Clock, DrivenClock, SystemClock
+from custom_components.lfp_battery.bms.discovery.radio import probe
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
+from custom_components.lfp_battery.bms.protocols import BLUETOOTH
+from custom_components.lfp_battery.bms.transports.gatt import GattLink
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.gatt.air import Air
@@ -470,6 +473,20 @@ async def test_many_connections_leave_nothing() -> None:
     await pack.stop()
     await air.stop()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_sensors_that_are_not_there_are_not_found(sky: Sky) -> None:
+    """Whoever sets the pack up remembers which it has: three of six places."""
+    pack = await sky.add()
+    profiles = [protocol.profile for protocol in BLUETOOTH.values() if protocol.profile is not None]
+
+    def open_link() -> GattLink:
+        return GattLink(
+            lambda: sky.air.ble_device(ADDRESS), name=pack.name, profiles=profiles, client_class=sky.air.client_class
+        )
+
+    report = await probe(open_link, clock=SystemClock())
+    assert [found.state.cell_temperatures for found in report.packs] == [(20.0, 20.0, 20.0)]
 
 
 async def test_the_clock_of_the_air_is_real_unless_told() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol
 
 from ..clients.dialogue import Exchange
+from ..clients.probes import Probes
 from ..clients.units import combine, fallback_of
 from ..clock import Clock
 from ..model import BankState, Identity, PackState
@@ -109,11 +110,13 @@ class Reader:
             await self._identify(packs)
         if self._protocol.integrity is Integrity.NONE:
             await self._confirm(packs, address, identities=not nearby)
+        # what is found is remembered of a pack, sensors that are not there would be as well
+        probes = Probes({}, mute=self._protocol.mute_probes)
         return {
             "packs": tuple(
                 FoundPack(address=pack.address, identity=pack.identity, state=state)
                 for pack in packs
-                if (state := pack.state) is not None
+                if (state := probes.shown(pack.state)) is not None
             )
         }
 
