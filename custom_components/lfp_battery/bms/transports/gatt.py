@@ -7,6 +7,7 @@ characteristics of one profile are used; whatever else it has is never touched.
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final, override
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bleak.backends.characteristic import BleakGATTCharacteristic
     from bleak.backends.client import BaseBleakClient
     from bleak.backends.device import BLEDevice
+
+_LOGGER = logging.getLogger(__name__)
 
 # All in seconds, of true time: these are waits for the radio, which has no other. A device at the edge of the range was
 # seen to need several attempts; whoever waits in a dialog is told after this long.
@@ -145,20 +148,28 @@ class GattLink:
         async with self._turn:
             await self._part()
             stream = _Stream(standing=True)
-            self._given_up = False
-            try:
-                async with asyncio.timeout(_OPEN_TIMEOUT) as self._opening:
-                    await self._connect(stream)
-            except Exception as err:
-                await self._part()
-                raise self._translate(err) from err
-            except BaseException:
-                await self._part()
-                raise
-            finally:
-                self._opening = None
+            if (failure := await self._try_to_connect(stream)) is not None:
+                raise failure
             self._stream = stream
             self._settled = self._clock.monotonic() + _SETTLING
+
+    async def _try_to_connect(self, stream: _Stream) -> LinkError | None:
+        """What it fails with is raised elsewhere: whoever keeps that error must not keep the client with its traceback."""
+        self._given_up = False
+        try:
+            async with asyncio.timeout(_OPEN_TIMEOUT) as self._opening:
+                await self._connect(stream)
+        except Exception as err:
+            _LOGGER.debug("%s could not be opened", self._name, exc_info=True)
+            await self._part()
+            failure = self._translate(err)
+            return LinkError(failure.problem, failure.detail)
+        except BaseException:
+            await self._part()
+            raise
+        finally:
+            self._opening = None
+        return None
 
     async def _connect(self, stream: _Stream) -> None:
         if _LIBRARY not in sys.modules:
@@ -283,20 +294,28 @@ class GattLink:
     async def send(self, data: bytes) -> None:
         """See `ByteTransport`."""
         async with self._writing:
-            stream, client, write = self._stream, self._client, self._write
-            if not stream.standing or client is None or write is None:
-                raise await self._fail(stream, LinkError(LinkProblem.LOST))
-            if (left := self._settled - self._clock.monotonic()) > 0:
+            stream = self._stream
+            if (left := self._settled - self._clock.monotonic()) > 0 and stream.standing:
                 await self._clock.sleep(left)
-            try:
-                respond = "write-without-response" not in write.properties
-                size = max(write.max_write_without_response_size, _SMALLEST_WRITE)
-                for at in range(0, len(data), size):
-                    async with asyncio.timeout(_WRITE_TIMEOUT):
-                        await client.write_gatt_char(write, data[at : at + size], response=respond)
-            # not only BleakError: a proxy's client raises types of its own, and all of them end here
-            except Exception as err:
-                raise await self._fail(stream, LinkError(LinkProblem.LOST, type(err).__name__)) from err
+            if (failure := await self._try_to_write(stream, data)) is not None:
+                raise await self._fail(stream, failure)
+
+    async def _try_to_write(self, stream: _Stream, data: bytes) -> LinkError | None:
+        """See `_try_to_connect`."""
+        client, write = self._client, self._write
+        if not stream.standing or client is None or write is None:
+            return LinkError(LinkProblem.LOST)
+        try:
+            respond = "write-without-response" not in write.properties
+            size = max(write.max_write_without_response_size, _SMALLEST_WRITE)
+            for at in range(0, len(data), size):
+                async with asyncio.timeout(_WRITE_TIMEOUT):
+                    await client.write_gatt_char(write, data[at : at + size], response=respond)
+        # not only BleakError: a proxy's client raises types of its own, and all of them end here
+        except Exception as err:
+            _LOGGER.debug("%s could not be written to", self._name, exc_info=True)
+            return LinkError(LinkProblem.LOST, type(err).__name__)
+        return None
 
     async def receive(self, timeout: float) -> bytes:
         """See `ByteTransport`."""
