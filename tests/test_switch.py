@@ -345,6 +345,31 @@ async def test_it_is_switched_twenty_times_a_day_at_most_also_over_a_reload(ble:
     assert len(heating.acts(ble.entry.data)[1]) <= 20
 
 
+async def test_an_act_that_a_reload_interrupts_counts_at_once(ble: BleHome) -> None:
+    """The next client knows of the frame, although what came of it is not known yet."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    _ignore(ble)
+
+    async def interrupted() -> list[Any]:
+        turned = ble.hass.async_create_task(
+            ble.hass.services.async_call("switch", "turn_on", {"entity_id": ble.entity_id(1, "heating")}, blocking=True)
+        )
+        await ble.clock.sleep(3)
+        await ble.hass.config_entries.async_reload(ble.entry.entry_id)
+        return await asyncio.gather(turned, return_exceptions=True)
+
+    (failure,) = await ble.drive(interrupted())
+    assert isinstance(failure, HomeAssistantError)
+    assert len(ble.pack.writes) == 1
+    assert len(heating.acts(ble.entry.data)[1]) == 1
+    control = ble.link.client.heating
+    assert control is not None
+    assert len(control.acts(1)) == 1
+    assert _kinds(ble) == ["switch"]
+
+
 # --- nothing by itself -----------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
 from .coordinator import link_problem
 from .entity import async_take_away_other
 from .findings import speaks_for_packs
+from .heating import async_note_acts
 from .identity import Record
 from .link import LfpConfigEntry, LfpLink, async_keep
 
@@ -40,6 +41,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
 async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
     """Take the entities away; the link closes with the entry's background task."""
     await hass.config_entries.async_unload_platforms_or_raise(entry, PLATFORMS)
+    # also of an act that is still being read back: the next client begins with what is noted now
+    if (control := entry.runtime_data.client.heating) is not None:
+        for address in entry.runtime_data.packs:
+            async_note_acts(hass, entry, address, control.acts(address))
 
 
 async def async_remove_config_entry_device(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, override
 
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN, SwitchEntity, SwitchEntityDescription
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID, EntityCategory
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
@@ -119,7 +120,8 @@ class LfpHeatingSwitch(LfpEntity, SwitchEntity):
             if err.withdraws:
                 LOGGER.warning("%s: the heating is not switched any more (%s)", entry.title, err.problem)
                 heating.async_withdraw(self.hass, entry, pack.address, err.problem)
-                self.hass.config_entries.async_schedule_reload(entry.entry_id)
+                if entry.state is ConfigEntryState.LOADED:
+                    self.hass.config_entries.async_schedule_reload(entry.entry_id)
             return str(err.problem), _because(kind(**self._problem(err.problem)), err)
         except LinkError as err:
             return heating.NO_LINK, _because(HomeAssistantError(**link_problem(self.hass, entry, err)), err)
