@@ -48,10 +48,13 @@ class RadioLine(FlowLine):
         self._scanner: BaseHaRemoteScanner
         monkeypatch.setattr(bleak_retry_connector, "calculate_backoff_time", lambda _: 0.0)  # of true time
 
+        properly = radio.async_look_around
+
         async def look_around(hass: HomeAssistant) -> None:
-            """Ten seconds of true time, else."""
+            """See `radio`; this proxy hears everything at once."""
             self.looked_around += 1
             self.call_out()
+            await properly(hass)
 
         monkeypatch.setattr(radio, "async_look_around", look_around)
 

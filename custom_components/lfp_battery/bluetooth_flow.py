@@ -212,13 +212,11 @@ class BluetoothFlow(CanFlow):
             return super()._more_words(report)
         return {**self._device_words(), **figures(report)}
 
-    def _radio_notes(self, report: ScanReport) -> str:
+    def _radio_notes(self) -> str:
         """What there is to know before going on, besides the figures."""
         notes = []
         if is_unverified(self._data, {}):
             notes.append(self._words.text("note", "unverified"))
-        elif report.experimental:
-            notes.append(self._words.text("note", "experimental"))
         if titles := self._maybe_the_same():
             notes.append(self._words.text("note", "maybe_twice", titles=titles))
         return "\n\n".join(notes)

@@ -201,7 +201,7 @@ class LfpBatteryConfigFlow(BluetoothFlow, domain=DOMAIN):
     def _notes(self, report: ScanReport) -> str:
         """About packs as they will be known."""
         if self._by_radio:
-            return self._radio_notes(report)
+            return self._radio_notes()
         moved = self.source == SOURCE_RECONFIGURE
         data = merged(self._get_reconfigure_entry().data, self._data) if moved else self._data
         return notes(report, data, self._words)
