@@ -15,6 +15,7 @@ from custom_components.lfp_battery.bms.catalog import (
     Span,
     find_family,
     find_model,
+    model_of_advert,
 )
 
 MODELS = [(family, model) for family in FAMILIES for model in family.models]
@@ -232,4 +233,50 @@ def test_only_an_identity_beyond_doubt_names_a_model(
 ) -> None:
     """A wrong model would narrow the ranges of a right battery."""
     found = find_model(manufacturer, name)
+    assert (found.name if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "capacity", "expected"),
+    [
+        ("ZT-12.8V100Ah-0001", 4, 100.0, "VLRV1280A"),
+        ("ZT-12.8V200Ah-0001", 4, 200.0, "VLRV2560A"),
+        ("ZT-12.8V400Ah-0001", 4, 400.0, "VLRV5120A"),
+        ("ZT-25.6V100Ah-0001", 8, 100.0, "VLRV2560B"),
+        ("ZT-25.6V200Ah-0001", 8, 200.0, "VLRV5120B"),
+        ("ZT-51.2V100Ah-0001", 16, 100.0, "VLRV5120C"),
+        ("zt-25.6v100ah-0001", 8, None, "VLRV2560B"),
+        ("ZT-25.6V100Ah-0001", None, None, "VLRV2560B"),
+        ("ZT-25.6V100Ah-0001", 8, 81.0, "VLRV2560B"),  # aged
+        ("VLRV2560B", 8, 100.0, "VLRV2560B"),
+        ("VLRV5120C-0042", 16, 100.0, "VLRV5120C"),
+        ("Voltgo VLRV1280A", 4, 100.0, "VLRV1280A"),
+        ("VLRV-25.6V200Ah-0001", 8, 200.0, "VLRV5120B"),
+        ("Voltgo 12.8V 400Ah", 4, 400.0, "VLRV5120A"),
+        # what was read says otherwise
+        ("ZT-25.6V100Ah-0001", 4, 100.0, None),
+        ("ZT-25.6V100Ah-0001", 8, 200.0, None),
+        ("VLRV2560B", 16, None, None),
+        # no such model
+        ("ZT-25.6V50Ah-0001", 8, 50.0, None),
+        ("ZT-48V100Ah-0001", 15, 100.0, None),
+        ("VLRV2560C", 16, 50.0, None),
+        ("VLRV2560BX", 8, 100.0, None),
+        # somebody else's, or a name that an owner gave
+        ("BB-51.2V100Ah-0001", 16, 100.0, None),
+        ("GJ-25.6V200AH-0006", 8, 200.0, None),
+        ("AZT-25.6V100Ah-0001", 8, 100.0, None),
+        ("ZT", 8, 100.0, None),
+        ("VLRV", 8, 100.0, None),
+        ("Voltgo", 8, 100.0, None),
+        ("my van \N{BATTERY}", 8, 100.0, None),
+        ("", 8, 100.0, None),
+        (None, 8, 100.0, None),
+    ],
+)
+def test_a_vlrv_is_told_by_its_advert_if_its_cells_agree(
+    name: str | None, cells: int | None, capacity: float | None, expected: str | None
+) -> None:
+    """Volts and Ah behind the maker's letters, or the model itself; never another brand of the same form."""
+    found = model_of_advert(name, cells=cells, capacity=capacity)
     assert (found.name if found else None) == expected

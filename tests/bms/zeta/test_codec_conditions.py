@@ -25,14 +25,14 @@ def test_a_bit_means_exactly_what_the_table_says(row: dict[str, Any], older: boo
     """One alarm and no other, in answers of either length."""
     alarm = Alarm(condition=Condition(row["condition"]), severity=Severity(row["severity"]))
     for count in (39, 41):
-        assert pack({WORDS[row["list"]]: 1 << row["bit"]}, count, older=older).alarms == {alarm}
+        assert pack({WORDS[row["list"]]: 1 << row["bit"]}, count, older=older).alarms == frozenset({alarm})
 
 
 @pytest.mark.parametrize("row", MANUAL, ids=lambda row: row["flag"])
 def test_each_flag_of_the_manual_is_an_alarm(row: dict[str, Any]) -> None:
     """The 13 of table 6-1."""
     alarm = Alarm(condition=Condition(row["condition"]), severity=Severity(row["severity"]))
-    assert pack({row["register"]: 1 << row["bit"]}).alarms == {alarm}
+    assert pack({row["register"]: 1 << row["bit"]}).alarms == frozenset({alarm})
 
 
 def test_the_manual_has_thirteen_flags_and_each_is_another_alarm() -> None:
@@ -64,15 +64,15 @@ def test_a_state_is_its_mode(row: dict[str, Any]) -> None:
 @pytest.mark.parametrize("cell", range(1, 17))
 def test_a_balancing_cell_is_its_bit(cell: int) -> None:
     """Bit n is cell n + 1."""
-    assert pack({38: 1 << (cell - 1)}).balancing_cells == {cell}
+    assert pack({38: 1 << (cell - 1)}).balancing_cells == frozenset({cell})
 
 
 def test_all_of_them_at_once_are_all_of_them() -> None:
     """What has no name is kept for diagnostics."""
     found = decoded({26: 0xFFFF, 27: 0xFFFF, 28: 0xFFFF})
-    assert found.packs[1].alarms == {
+    assert found.packs[1].alarms == frozenset(
         Alarm(condition=Condition(row["condition"]), severity=Severity(row["severity"])) for row in ALARMS
-    }
+    )
     assert found.info["unnamed_bits"] == {"warnings": 0xC000, "protections": 0xC000, "errors": 0xFFE8}
 
 
