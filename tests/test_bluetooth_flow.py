@@ -152,6 +152,20 @@ async def test_what_is_no_address_is_refused_in_words(line: RadioLine, typed: st
     assert line.looked_around == 1
 
 
+async def test_a_name_that_turns_text_around_is_shown_without_that(line: RadioLine) -> None:
+    """On the card, in the list and in the dialog; one that is nothing else is as good as none."""
+    await line.pack(name="\u202eZT-\n1")
+    form = await line.open_radio_form()
+    assert _offered(form) == {ADDRESS: f"ZT-1 ({ADDRESS}, -60 dBm)"}
+    await line.discover(line.info(SECOND, name="\u202e"))
+    (flow,) = [
+        flow
+        for flow in line.hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+        if flow["context"].get("unique_id") == SECOND
+    ]
+    assert flow["context"]["title_placeholders"] == {"name": SECOND}
+
+
 async def test_a_name_breaks_nothing_and_reaches_no_log(line: RadioLine, caplog: pytest.LogCaptureFixture) -> None:
     """Of 22 characters, emoji and Markdown among them: escaped in the dialog, in no title, and not in the log."""
     name = "<b>🔋|`x`*_[a](b)"

@@ -34,6 +34,7 @@ from .findings import (
     on_can,
     over_bluetooth,
     plain,
+    printable,
     records_in,
     suggested_model,
 )
@@ -73,8 +74,8 @@ class BluetoothFlow(CanFlow):
         await self.async_set_unique_id(address)
         self._abort_if_unique_id_configured(error="battery_already_configured")
         self._asked = {CONF_DEVICE: address}
-        self._advert = radio.Advert(address=address, name=discovery_info.name, rssi=discovery_info.rssi)
-        self.context["title_placeholders"] = {"name": discovery_info.name or address}
+        self._advert = radio.heard(discovery_info)
+        self.context["title_placeholders"] = {"name": printable(self._advert.name) or address}
         return await self.async_step_bluetooth_confirm()
 
     async def async_step_bluetooth_confirm(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
@@ -252,5 +253,5 @@ class BluetoothFlow(CanFlow):
 
 
 def _label(advert: radio.Advert) -> str:
-    """How a device is listed; shown as it is, so nothing has to be made harmless."""
-    return f"{advert.name or ABSENT} ({advert.address}, {advert.rssi} dBm)"
+    """How a device is listed; no Markdown there."""
+    return f"{printable(advert.name) or ABSENT} ({advert.address}, {advert.rssi} dBm)"

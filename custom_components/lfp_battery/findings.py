@@ -90,7 +90,7 @@ def name_of(report: ScanReport) -> str | None:
     makers = (report.bank.manufacturer if report.bank else None, *(identity.manufacturer for identity in identities))
     models = (identity.model for identity in identities)
     said = {identity.serial.lower() for identity in identities if identity.serial}
-    parts = (_printable(next(filter(None, one), None)) for one in (makers, models))
+    parts = (printable(next(filter(None, one), None)) for one in (makers, models))
     return " ".join(dict.fromkeys(part for part in parts if part and not _tells(part.lower(), said))) or None
 
 
@@ -99,7 +99,8 @@ def _tells(text: str, serials: Collection[str]) -> bool:
     return any(serial in text or (len(text) > _LONGEST_NAME_IN_SERIAL and text in serial) for serial in serials)
 
 
-def _printable(text: str | None) -> str:
+def printable(text: str | None) -> str:
+    """A text that a device sent, without what turns lines or directions around; not fit for Markdown yet."""
     return "".join(character for character in text or "" if character.isprintable()).strip()
 
 
@@ -108,7 +109,7 @@ def plain(text: str | None) -> str:
 
     Only punctuation of ASCII can be escaped there: before anything else the backslash would be shown.
     """
-    return re.sub(r"([!-+;-@\[-`{-~])", r"\\\1", _printable(text)) or ABSENT
+    return re.sub(r"([!-+;-@\[-`{-~])", r"\\\1", printable(text)) or ABSENT
 
 
 def _figure(value: float | None, unit: str) -> str:

@@ -58,6 +58,12 @@ def short_address(address: str) -> str:
     return address[-5:]
 
 
+def heard(info: BluetoothServiceInfoBleak) -> Advert:
+    """What an advert says; where a device gives no name, Home Assistant puts its address there."""
+    name = None if info.name.upper() == info.address.upper() else info.name
+    return Advert(address=info.address.upper(), name=name or None, rssi=info.rssi)
+
+
 @callback
 def has_adapter(hass: HomeAssistant) -> bool:
     """Whether there is any adapter or proxy that can connect at all."""
@@ -74,7 +80,7 @@ def provider(hass: HomeAssistant, address: str) -> Callable[[], BLEDevice | None
 def advert(hass: HomeAssistant, address: str) -> Advert | None:
     """What was heard last of a device, None if it is not in range."""
     info = bluetooth.async_last_service_info(hass, address, connectable=True)
-    return None if info is None else _advert(info)
+    return None if info is None else heard(info)
 
 
 @callback
@@ -99,7 +105,7 @@ async def async_look_around(hass: HomeAssistant) -> None:
 def candidates(hass: HomeAssistant) -> list[Advert]:
     """Devices in range that may be packs, those with the strongest signal first."""
     found = [
-        _advert(info)
+        heard(info)
         for info in bluetooth.async_discovered_service_info(hass, connectable=True)
         if may_be_a_pack(info.name, info.service_uuids)
     ]
@@ -110,9 +116,3 @@ def may_be_a_pack(name: str | None, services: list[str]) -> bool:
     """Whether an advert looks like one of a pack."""
     named = any(fnmatchcase(name or "", pattern) for pattern in _NAMES)
     return named or not _SERVICES.isdisjoint(services)
-
-
-def _advert(info: BluetoothServiceInfoBleak) -> Advert:
-    """Where a device gives no name, Home Assistant puts its address there."""
-    name = None if info.name.upper() == info.address.upper() else info.name
-    return Advert(address=info.address.upper(), name=name or None, rssi=info.rssi)
