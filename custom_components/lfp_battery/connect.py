@@ -1,7 +1,8 @@
 """The one place that turns a config entry into a client, and that knows Home Assistant's serial ports.
 
-Which line or bus is opened and which clock drives it is decided here and nowhere else: `clock`, `open_line` and
-`open_bus` are what a test replaces to put a simulated bank at the other end.
+Which line or bus is opened and which clock drives it is decided here and nowhere else: `clock`, `open_line`,
+`open_bus` and `open_gatt` are what a test replaces to put a simulated bank at the other end. What is in range of Bluetooth
+is known to radio.py.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -103,7 +104,13 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
     addresses = entry.data[CONF_ADDRESSES]
     if settings.observe:
         return ListeningClient(
-            line, protocol, clock=clock(hass), listener=listener, addresses=addresses, limits=settings.limits
+            line,
+            protocol,
+            clock=clock(hass),
+            listener=listener,
+            addresses=addresses,
+            limits=settings.limits,
+            probes=_probes(entry),
         )
     return PolledClient(
         line,
