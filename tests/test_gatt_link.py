@@ -1,0 +1,116 @@
+"""The Bluetooth link through Home Assistant's own client: its slots, its proxies, and what is left of a broken attempt."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+import gc
+
+from habluetooth.wrappers import HaBleakClientWrapper
+from homeassistant.components.bluetooth import HaBluetoothConnector
+from homeassistant.core import HomeAssistant
+import pytest
+
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
+from custom_components.lfp_battery.bms.protocols import BLUETOOTH
+from custom_components.lfp_battery.bms.transports import GattTransport
+from tests.bms.zeta.backend import Radio
+from tests.radio_line import ADDRESS, NAME, RadioLine
+from tests.simulator.gatt.impostor import jbd_pack
+
+STATUS = bytes.fromhex("0103000000298414")
+PROFILES = tuple(protocol.profile for protocol in BLUETOOTH.values() if protocol.profile is not None)
+
+
+@pytest.fixture
+async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[RadioLine]:
+    """A proxy in a simulated air."""
+    line = RadioLine(hass, monkeypatch)
+    await line.start()
+    yield line
+    await line.stop()
+
+
+def link_to(line: RadioLine, address: str = ADDRESS) -> GattTransport:
+    """A closed link, made as the integration makes it."""
+    return connect.open_gatt(line.hass, address, PROFILES)()
+
+
+def held(line: RadioLine) -> tuple[int, int, int]:
+    """Connections of the proxy, attempts under way there, and clients that it still knows or anybody holds."""
+    gc.collect()
+    clients = sum(isinstance(one, HaBleakClientWrapper) for one in gc.get_objects())
+    return len(line.air.connections), line._scanner.connections_in_progress(), len(line._scanner._clients) + clients
+
+
+async def problem_of(line: RadioLine, link: GattTransport) -> LinkProblem:
+    """What opening it fails with."""
+    with pytest.raises(LinkError) as error:
+        await line.drive(link.open())
+    return error.value.problem
+
+
+async def test_a_pack_is_read_through_home_assistants_client_again_and_again(line: RadioLine) -> None:
+    """Nothing of it is left, however often."""
+    pack = await line.pack()
+    link = link_to(line)
+    for number in range(10):
+        await line.drive(link.open())
+        assert line.air.connections
+        await line.drive(link.send(STATUS))
+        assert len(await line.drive(link.receive(5.0))) == 87
+        if number % 3 == 2:
+            await pack.drop()
+            with pytest.raises(LinkError) as error:
+                await line.drive(link.receive(60.0))
+            assert error.value.problem is LinkProblem.LOST
+        else:
+            await line.drive(link.close())
+    assert pack.sessions == 10
+    assert held(line) == (0, 0, 0)
+
+
+async def test_what_home_assistant_says_of_an_attempt_has_its_name(line: RadioLine) -> None:
+    """No slot free, not heard, heard and not to be had, another maker's."""
+    link = link_to(line)
+    assert await problem_of(line, link) is LinkProblem.MISSING
+    pack = await line.pack()
+    slots, line.air.slots = line.air.slots, 0
+    assert await problem_of(line, link) is LinkProblem.NO_SLOT
+    line.air.slots = slots
+    await pack.advertise(False)
+    assert await problem_of(line, link) is LinkProblem.UNREACHABLE
+    await pack.advertise(True)
+    other = jbd_pack(line.air)
+    await line.switch_on(other)
+    assert await problem_of(line, link_to(line, other.address)) is LinkProblem.FOREIGN
+    assert held(line) == (0, 0, 0)
+    await line.drive(link.open())
+    await line.drive(link.close())
+
+
+async def test_a_cancelled_open_leaves_home_assistant_no_client(line: RadioLine) -> None:
+    """At whatever moment: turn by turn of the event loop, on a proxy that is on paper only."""
+    radio = Radio()
+    line._scanner.connector = HaBluetoothConnector(
+        client=radio.backend, source=line._scanner.source, can_connect=lambda: not radio.connected
+    )
+    line.advert(ADDRESS, local_name=NAME)
+    link = link_to(line)
+    opened, turns = False, 0
+    while not opened:
+        opening = asyncio.create_task(link.open())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opened = opening.done()
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        del opening
+        if not opened:
+            assert not radio.connected, turns
+            assert line._scanner.connections_in_progress() == len(line._scanner._clients) == 0, turns
+        turns += 1
+    assert turns > 2
+    assert len(radio.connected) == 1
+    await line.drive(link.close())
+    assert not radio.connected
+    assert held(line) == (0, 0, 0)
