@@ -1,6 +1,7 @@
 """An entry of a pack over Bluetooth: its device, its signal, its link's problems in words, and what is kept private."""
 
 import json
+import logging
 from typing import Any
 from unittest.mock import patch
 
@@ -8,16 +9,17 @@ from bleak.backends.client import BaseBleakClient
 from homeassistant.components import bluetooth
 from homeassistant.components.bluetooth import BaseHaRemoteScanner, HaBluetoothConnector
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import STATE_OFF
+from homeassistant.const import STATE_OFF, STATE_ON
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity
 from homeassistant.helpers.json import ExtendedJSONEncoder
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
-from custom_components.lfp_battery.const import CONF_PACKS
+from custom_components.lfp_battery.const import CONF_HOLD, CONF_INTERVAL, CONF_PACKS
 from custom_components.lfp_battery.coordinator import link_problem
 from custom_components.lfp_battery.diagnostics import async_get_config_entry_diagnostics
 from tests.ble_home import MAC, NAME, BleHome
@@ -41,6 +43,22 @@ async def test_a_pack_is_known_by_its_address_and_has_no_serial_number(ble: BleH
     assert device.via_device_id == ble.bank_device().id
     assert ble.entities(device)["soc"].unique_id == f"{MAC}_soc"
     assert ble.entry.unique_id == MAC
+
+
+@pytest.mark.parametrize("allow", [True, False])
+async def test_all_entities_of_a_pack(
+    hass: HomeAssistant, ble: BleHome, allow: bool, snapshot: SnapshotAssertion
+) -> None:
+    """With everything enabled, as the home sees it; how the heating is set is a switch or a sensor."""
+    ble.put_up(allow=allow)
+    ble.bank.frozen = True
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await ble.start()
+    for device in (ble.bank_device(), ble.device(1)):
+        for entry in sorted(ble.entities(device).values(), key=lambda entry: entry.entity_id):
+            if allow or entry.unique_id.endswith("_heating"):
+                assert entry == snapshot(name=f"{entry.entity_id}-entry")
+                assert hass.states.get(entry.entity_id) == snapshot(name=f"{entry.entity_id}-state")
 
 
 async def test_a_pack_that_was_deleted_comes_back_as_itself(hass: HomeAssistant, ble: BleHome) -> None:
@@ -157,6 +175,27 @@ async def test_a_pack_that_drops_out_of_range_is_unavailable_and_comes_back(ble:
     ble.bus.replug()
     await ble.wait(10 + CYCLE)
     assert ble.state(1, "soc").state != "unavailable"
+
+
+@pytest.mark.parametrize("hold", [True, False])
+async def test_a_connection_that_is_not_held_is_free_between_readings(
+    ble: BleHome, hold: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The phone app gets its turn; nothing is unavailable, nothing is said to be lost, and the switch works."""
+    caplog.set_level(logging.INFO)
+    ble.put_up(options={CONF_HOLD: hold, CONF_INTERVAL: 60})
+    await ble.start()
+    await ble.wait(60)
+    free = 0
+    for _ in range(30):
+        await ble.wait(10)
+        free += ble.bus.port.line is None
+        assert ble.state(1, "soc").state != "unavailable"
+        assert ble.state(None, "link").state == ble.state(1, "safe_to_act").state == STATE_ON
+    assert free == 0 if hold else free > 20
+    await ble.turn("heating", True)
+    assert ble.state(1, "heating").state == STATE_ON
+    assert "the link is" not in caplog.text
 
 
 @pytest.mark.parametrize("loaded", [True, False])
