@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 import gc
 
+from bleak.exc import BleakError
 from habluetooth.wrappers import HaBleakClientWrapper
 from homeassistant.components.bluetooth import HaBluetoothConnector
 from homeassistant.core import HomeAssistant
@@ -13,7 +14,7 @@ from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.protocols import BLUETOOTH
 from custom_components.lfp_battery.bms.transports import GattTransport
-from tests.bms.zeta.backend import Radio
+from tests.bms.zeta.backend import UPDATE, Radio
 from tests.radio_line import ADDRESS, NAME, RadioLine
 from tests.simulator.gatt.impostor import jbd_pack
 
@@ -88,13 +89,36 @@ async def test_what_home_assistant_says_of_an_attempt_has_its_name(line: RadioLi
     await line.drive(link.close())
 
 
-async def test_a_cancelled_open_leaves_home_assistant_no_client(line: RadioLine) -> None:
-    """At whatever moment: turn by turn of the event loop, on a proxy that is on paper only."""
-    radio = Radio()
+def on_paper(line: RadioLine, radio: Radio) -> None:
+    """Let the proxy reach a device that is on paper only."""
     line._scanner.connector = HaBluetoothConnector(
         client=radio.backend, source=line._scanner.source, can_connect=lambda: not radio.connected
     )
     line.advert(ADDRESS, local_name=NAME)
+
+
+async def test_services_that_do_not_fit_are_asked_for_anew(line: RadioLine) -> None:
+    """A proxy keeps what it once learned; a pack with other software has other services, or has them elsewhere."""
+    radio = Radio()
+    on_paper(line, radio)
+    link = link_to(line)
+    radio.subscribing = [BleakError("invalid handle")]
+    assert await problem_of(line, link) is LinkProblem.UNREACHABLE
+    assert radio.forgotten == 1
+    services, radio.services = radio.services, {UPDATE: {}}
+    assert await problem_of(line, link) is LinkProblem.FOREIGN
+    assert radio.forgotten == 2
+    radio.services = services
+    await line.drive(link.open())
+    await line.drive(link.close())
+    assert radio.forgotten == 2
+    assert not radio.connected
+
+
+async def test_a_cancelled_open_leaves_home_assistant_no_client(line: RadioLine) -> None:
+    """At whatever moment: turn by turn of the event loop, on a proxy that is on paper only."""
+    radio = Radio()
+    on_paper(line, radio)
     link = link_to(line)
     opened, turns = False, 0
     while not opened:

@@ -50,6 +50,7 @@ class Radio:
     disconnecting: list[Exception | str] = field(default_factory=list)
     slowness: float = 0.0  # s that a write takes
     made: int = 0  # clients
+    forgotten: int = 0  # times that what was known of its services was dropped
     attempts: int = 0
     connected: list[PaperClient] = field(default_factory=list)
     subscribed: list[str] = field(default_factory=list)
@@ -144,6 +145,11 @@ class PaperClient(BaseBleakClient):
         if self in self.radio.connected:
             self.radio.connected.remove(self)
             self.gone()
+
+    async def clear_cache(self) -> bool:
+        """As those of proxies have it."""
+        self.radio.forgotten += 1
+        return True
 
     @override
     async def pair(self, *args: Any, **kwargs: Any) -> None:

@@ -194,7 +194,11 @@ class GattLink:
             raise LinkError(LinkProblem.FOREIGN)
         self._profile, self._write, notify = found
         self._notify = notify
-        await client.start_notify(notify, stream.notified)
+        try:
+            await client.start_notify(notify, stream.notified)
+        except Exception:
+            await self._forget_services(client)
+            raise
         if not stream.standing:
             raise LinkError(LinkProblem.UNREACHABLE, "disconnected at once")
 
