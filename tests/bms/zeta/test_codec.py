@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from custom_components.lfp_battery.bms.clients.overhearing import OtherMasters
+from custom_components.lfp_battery.bms.discovery.plan import in_order, plan
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.model import Mode
 from custom_components.lfp_battery.bms.protocols import BLUETOOTH, POLLED, SERIAL
@@ -439,6 +441,18 @@ def test_bluetooth_and_serial_lines_are_kept_apart() -> None:
     assert all(protocol.alone and protocol.profile for protocol in BLUETOOTH.values())
     assert not any(protocol.alone for protocol in SERIAL.values())
     assert not any(protocol.speeds for protocol in BLUETOOTH.values())
+
+
+def test_nothing_of_bluetooth_is_asked_or_overheard_on_a_serial_line() -> None:
+    """Not even where it is asked for by name; its questions are noise there, and prove no other master."""
+    assert not BLUETOOTH.keys() & {protocol.name for protocol in in_order()}
+    assert in_order(list(BLUETOOTH)) == []
+    assert plan(in_order(list(BLUETOOTH)), None, strangers=False) == []
+    masters = OtherMasters(SERIAL["pylon-rs485"], POLLED.values())
+    for now, frame in enumerate((of_board(2), of_board(3), HEATING["zeta-1006"].on)):
+        assert not masters.hear(frame, float(now))
+    assert masters.questions == 0
+    assert masters.hear(question(3, 0x13, 16), 10.0)
 
 
 def test_only_a_status_that_makes_sense_is_recognised() -> None:
