@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 _LOGGER = logging.getLogger(__name__)
 
-# All in seconds, of true time: these are waits for the radio, which has no other. A device at the edge of the range was
-# seen to need several attempts; whoever waits in a dialog is told after this long.
+# All in seconds, of true time: these are waits for the radio, which has no other. Whoever waits in a dialog is told after
+# this long, although a single attempt may take bleak-retry-connector 20 s.
 _OPEN_TIMEOUT: Final = 30.0
 _UNSUBSCRIBE_TIMEOUT, _DISCONNECT_TIMEOUT = 2.0, 6.0
 _WRITE_TIMEOUT: Final = 5.0
-# Of whatever kind: bleak-retry-connector alone would make up to nine, without letting anybody else use the proxy.
+# As many as bleak-retry-connector makes, but of whatever kind: of errors that it takes for passing it allows nine.
 _ATTEMPTS: Final = 4
 # After the subscription is confirmed, until the first byte is sent: the vendor's app needed it (ble.md section 3).
 _SETTLING: Final = 0.1
