@@ -27,7 +27,10 @@ from custom_components.lfp_battery.const import DOMAIN
 ROOT = Path(__file__).parents[1]
 INTEGRATION = ROOT / "custom_components" / DOMAIN
 ADDRESS = "https://github.com/lfp-battery/lfp-battery"
-HOSTS = {"127.0.0.1", "docs.astral.sh", "github.com", "keepachangelog.com", "semver.org", "www.home-assistant.io"}
+HOSTS = {
+    *("127.0.0.1", "docs.astral.sh", "esphome.io", "github.com", "keepachangelog.com", "semver.org"),
+    "www.home-assistant.io",
+}
 
 
 def _json(path: Path) -> dict[str, Any]:
