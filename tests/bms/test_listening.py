@@ -95,6 +95,13 @@ async def test_what_the_master_never_asks_stays_unknown(hear: Hear) -> None:
     assert report.identity is None
 
 
+async def test_sensors_that_are_not_there_are_not_told_of(hear: Hear) -> None:
+    """Four of six places of a native block have a sensor; the others read 0 and never read anything else."""
+    hearing = await hear(ZT, seconds=60)
+    address = next(iter(hearing.bank.packs))
+    assert hearing.state(address).cell_temperatures == hearing.speaker.latest(address)["cell_temperatures"]
+
+
 async def test_a_pack_nobody_has_told_us_of_needs_two_answers(hear: Hear) -> None:
     """One answer does not make a pack; the second does, at once."""
     hearing = await hear(seconds=0.9, habit=_only(0x42, packs=(2,)), packs=1)

@@ -5,6 +5,7 @@ It sends nothing: what it knows of its transport has no way to send. What the ma
 
 from collections.abc import Collection, Mapping
 import logging
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from ..clock import Clock
@@ -16,6 +17,7 @@ from .base import ClientListener
 from .conversation import Conversation, Outcome, Overheard
 from .fragments import OverheardUnit
 from .line import Line, Openable
+from .probes import Probes
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ _LOOK, _ROUND = 5.0, 10.0
 # A line on which nothing at all is heard is opened anew after so many seconds, and again after as many: a gateway that
 # lost power leaves a socket that looks alive.
 _SILENT = 120.0
+_NO_PROBES: Mapping[int, Collection[int]] = MappingProxyType({})
 
 
 class Receiver(Openable, Protocol):
@@ -56,16 +59,18 @@ class ListeningClient:
         listener: ClientListener,
         addresses: Collection[int],
         limits: Limits | None = None,
+        probes: Mapping[int, Collection[int]] = _NO_PROBES,
     ) -> None:
         """`addresses` are the packs known so far (or where the bank answers), as for `PolledClient`; may be empty.
 
-        Addresses that are heard besides become packs when they have answered twice.
+        `probes` as for `PolledClient`. Addresses that are heard besides become packs when they have answered twice.
         """
         self._transport = transport
         self._protocol = protocol
         self._clock = clock
         self._listener = listener
         self._limits = limits
+        self._probes = Probes(probes, mute=protocol.mute_probes)
         self._line = Line(transport, clock, listener, forget=self._forget_all)
         self._conversation = Conversation(protocol, baudrate=transport.baudrate)
         scopes = {poll.scope for poll in protocol.polls}
@@ -133,6 +138,7 @@ class ListeningClient:
     def forget(self, address: int) -> None:
         """See `BatteryClient`."""
         self._packs.pop(address, None)
+        self._probes.forget(address)
 
     def diagnostics(self) -> Mapping[str, object]:
         """See `BatteryClient`."""
@@ -230,7 +236,8 @@ class ListeningClient:
         recognised = question is None or not self._shares_frame or self._protocol.recognises(question, frame)
         shown = None if self._is_private(overheard) else frame
         for address, state in decoded.packs.items():
-            self._pack_at(address).hear(question, state, now, recognised=recognised, frame=shown)
+            known = self._probes.shown(state) or state
+            self._pack_at(address).hear(question, known, now, recognised=recognised, frame=shown)
         bank: OverheardUnit[BankState] | None = None
         if decoded.bank is not None or (self._speaks_for_bank and decoded.identities):
             if (bank := self._bank_of(overheard)) is None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..clients.conversation import Conversation, Outcome as Told
+from ..clients.probes import Probes
 from ..clients.units import combine
 from ..errors import FrameError, RefusedError
 from ..model import BankState, Identity, PackState
@@ -92,12 +93,15 @@ class Follower:
             return self._by_questions(list(questions))
         scope = next(poll.scope for poll in best.protocol.polls if poll.essential)
         said = {**(dict.fromkeys(best.identities) if scope is Scope.PACK else {}), **best.packs}
+        probes = Probes({}, mute=best.protocol.mute_probes)
         packs = tuple(
             FoundPack(
                 address=address,
                 identity=best.identities.get(address, Identity()),
                 # of some only the name was heard
-                state=combine(PackState(address=address), list((states or {}).values())),
+                state=combine(
+                    PackState(address=address), [probes.shown(state) or state for state in (states or {}).values()]
+                ),
             )
             for address, states in sorted(said.items())
         )
