@@ -155,7 +155,9 @@ class Dialogue:
         Raises:
             LinkError: the line went away.
         """
-        return await self._ask(protocol, frame, wary=False, wait=protocol.timing.answer, sending=sending)
+        exchange = await self._ask(protocol, frame, wary=False, wait=protocol.timing.answer, sending=sending)
+        self._late.give_up(frame)  # the next time that it is sent is so much later that it is another matter
+        return exchange
 
     @property
     def owed(self) -> bool:

@@ -24,7 +24,7 @@ class Errands:
         self._check = check
         self._nudge = nudge
         self._queue: deque[_Errand] = deque()
-        self.closed = True  # nobody runs them, and nobody will
+        self.closed = asyncio.Event()  # nobody runs them, and nobody will
 
     @property
     def waiting(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 import logging
-from typing import Final
+from typing import Any, Final
 
 from ..clock import Clock
 from ..errors import HeatingError, HeatingProblem, LinkError, LinkProblem
@@ -225,7 +225,7 @@ class Heating:
             try:
                 look = await self._look_until(act.unit, end)
             except LinkError as err:
-                if act.acknowledged is False or err.problem is LinkProblem.PAUSED or self._errands.closed:
+                if act.acknowledged is False or err.problem is LinkProblem.PAUSED or self._errands.closed.is_set():
                     break
                 look, pause = None, _LOOK_AGAIN
             if act.acknowledged is False:
@@ -234,18 +234,33 @@ class Heating:
                 raise HeatingError(HeatingProblem.CONTRADICTED, f"{act.before.word} became {look.word}")
             if look is not None and look.setting is act.wish:
                 return HeatingOutcome.CONFIRMED
-            await self._clock.sleep(max(min(now + pause, end) - self._clock.monotonic(), 0))
+            await self._sleep(min(now + pause, end) - self._clock.monotonic())
         return self._without_effect(act)
 
     async def _look_until(self, unit: Unit[PackState], end: float) -> _Look | None:
         """Read the setting once more; None: no answer, or none before the time is over."""
         look = self._errands.put(lambda: self._look(unit))
-        over = asyncio.ensure_future(self._clock.sleep(end - self._clock.monotonic()))
         try:
-            await asyncio.wait((look, over), return_when=asyncio.FIRST_COMPLETED)
+            await self._within(end - self._clock.monotonic(), look)
             return look.result() if look.done() else None
         finally:
             look.cancel()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait so long, or until nothing can be read any more."""
+        closed = asyncio.ensure_future(self._errands.closed.wait())
+        try:
+            await self._within(max(seconds, 0.0), closed)
+        finally:
+            closed.cancel()
+            await asyncio.gather(closed, return_exceptions=True)
+
+    async def _within(self, seconds: float, awaited: asyncio.Future[Any]) -> None:
+        """Wait until this is done, for so long at most; it is left alone when it is not."""
+        over = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((awaited, over), return_when=asyncio.FIRST_COMPLETED)
+        finally:
             over.cancel()
             await asyncio.gather(over, return_exceptions=True)
 

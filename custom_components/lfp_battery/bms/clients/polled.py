@@ -101,6 +101,7 @@ class PolledClient:
             newcomers=Newcomers(protocol, clock.monotonic()),
             probes=self._probes,
             noticed=self._noticed,
+            hurried=self._is_switching,
         )
         self._line = Line(transport, clock, listener, forget=self._link_lost, longest=self._interval)
         self._wake = asyncio.Event()
@@ -136,14 +137,15 @@ class PolledClient:
 
     async def run(self) -> None:
         """See `BatteryClient`."""
-        self._errands.closed = self._told_silenced = False
+        self._told_silenced = False
+        self._errands.closed.clear()
         try:
             while True:
                 if self._changed.is_set() or self._paused:
                     await self._stay_away()
                 await self._first_of(self._linked(), self._changed.wait())
         finally:
-            self._errands.closed = True
+            self._errands.closed.set()
             self._errands.fail(LinkError(LinkProblem.LOST, "closed"))
             await self._line.shut()
 
@@ -348,7 +350,7 @@ class PolledClient:
             if self._polling and (left <= 0 or self._due):
                 self._due = False
                 return
-            if self._release and not self._line.resting and not (self._heating is not None and self._heating.busy):
+            if self._release and not self._line.resting and not self._is_switching():
                 await self._line.rest()
                 continue  # whatever came meanwhile is not slept through
             self._wake.clear()
@@ -380,6 +382,10 @@ class PolledClient:
     async def _read_next(self, address: int | None) -> None:
         since = self._dialogue.traffic.requests
         await self._errands.put(lambda: self._rounds.read_now(address, since), key=("read", address))
+
+    def _is_switching(self) -> bool:
+        """Whether the heating is being switched, which waits for what the pack says of it."""
+        return self._heating is not None and self._heating.busy
 
     def _noticed(self, report: PollReport[PackState]) -> None:
         if self._heating is not None:

@@ -31,8 +31,12 @@ class Rounds:
         newcomers: Newcomers,
         probes: Probes,
         noticed: Callable[[PollReport[PackState]], None],
+        hurried: Callable[[], bool],
     ) -> None:
-        """`interval`: s from one round to the next at least; `noticed` is told of packs before the listener is."""
+        """`interval`: s from one round to the next at least; `noticed` is told of packs before the listener is.
+
+        While `hurried`, packs are only asked what nothing can be said without.
+        """
         self._roster = roster
         self._asker = asker
         self._clock = clock
@@ -41,6 +45,7 @@ class Rounds:
         self._newcomers = newcomers
         self._probes = probes
         self._noticed = noticed
+        self._hurried = hurried
         self.count = 0
         self._silent = 0  # rounds in a row in which nobody answered
         self._silent_since = 0.0  # monotonic
@@ -78,7 +83,7 @@ class Rounds:
             done.add(address)
             if address in skipped():
                 continue
-            ok = await self.read_pack(self._roster.packs[address])
+            ok = await self.read_pack(self._roster.packs[address], brief=self._hurried())
             (answered if ok else silent).add(address)
         if answered or not silent:
             self._silent = 0

@@ -98,6 +98,8 @@ class Unit[StateT: BatteryState]:
         self.doubts = Doubts()
         self._declared = polls
         self._polls = polls  # as declared, or what is asked in their place
+        self._reduced: float | None = None  # monotonic; when the essential one was replaced for mere silence
+        self._retrying = False  # ... and in this reading it is tried again
         self._answers: dict[str, _Answer[StateT]] = {poll.name: _Answer() for poll in polls}
         self._reading = 0
         self._misses = 0
@@ -114,6 +116,9 @@ class Unit[StateT: BatteryState]:
         if not self.online and now < self._not_before:
             return []
         self._reading += 1
+        self._retrying = self._reduced is not None and now - self._reduced >= _RETRY_IGNORED
+        if self._retrying:  # it may have been away just then
+            self._declare()
         self.doubts.begin()
         if self.doubts.conflict:
             # each reading has to show anew that there is one pack
@@ -206,9 +211,10 @@ class Unit[StateT: BatteryState]:
             if answer.ever:
                 return []
             if poll.essential:
-                silent = not self.online and self._silences > 0 and answer.silences > 0
+                silent = self._retrying or (not self.online and self._silences > 0 and answer.silences > 0)
                 if not declined and not silent:
                     return []
+                self._reduced = None if declined else now
             elif answer.misses < MISSES_UNTIL_SILENT:
                 return []
         instead = fallback_of(poll)
@@ -276,7 +282,7 @@ class Unit[StateT: BatteryState]:
         if not self.online:
             self._not_before = now + _BACK_OFF[min(self._silences, len(_BACK_OFF) - 1)]
             self._silences += 1
-            self._polls = self._declared
+            self._declare()
         elif self._misses >= MISSES_UNTIL_SILENT:
             self.lost()
 
@@ -290,7 +296,7 @@ class Unit[StateT: BatteryState]:
         self.held_back = {}
         self.gate.forget()
         self.gate.know(self._limits or Limits())
-        self._polls = self._declared
+        self._declare()
         self._answers = {poll.name: _Answer() for poll in self._polls}
         self._whole = True
         self._silences = 0
@@ -298,6 +304,10 @@ class Unit[StateT: BatteryState]:
         if self.identity is not None:
             self._unidentified = _READINGS_TO_IDENTIFY if self.identity.serial is not None else 0
             self.identity = None
+
+    def _declare(self) -> None:
+        """Ask what the protocol declares again, whatever took its place."""
+        self._polls, self._reduced = self._declared, None
 
     def share_address(self, now: float) -> None:
         """Two packs answer here: nothing of either is shown, and they are asked only now and then."""
