@@ -174,14 +174,15 @@ async def watch(
         try:
             with progress.phase("start", f"Starting Home Assistant, log in {home.log.relative_to(ROOT)}"):
                 await wait_until_up(api, process, home)
-            walk = Walk(api, progress.say)
+            walk = Walk(api, lambda text: progress.say(f"  Bluetooth: {text}"))
             if arguments.once:
                 # beside the others: most of it is waiting, and it is all done long before they are
                 shown, radio = await _both(add_and_compare(progress, api, batteries), walk.all())
                 shown["Voltgo pack over Bluetooth"] = radio
             else:
                 shown = await add_and_compare(progress, api, batteries)
-                progress.say(f"A pack in Bluetooth range waits to be added: {await walk.discovered()}")
+                await walk.discovered()
+                progress.say("Not added: a pack in Bluetooth range, which waits among the discovered devices")
                 progress.say(
                     f"Ready: {home.url}/config/integrations/integration/lfp_battery, user {USER}, password {PASSWORD}. "
                     "Ctrl-C stops everything."

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 import json
 from pathlib import Path
-import time
 from typing import Any, Final
 
 from homeassistant.const import CONF_DEVICE, CONF_MODEL
@@ -23,6 +22,7 @@ from .home import Api, HomeError, at_most
 ROOT: Final = Path(__file__).parents[1]
 COMPONENT: Final = ROOT / "tests/simulator/gatt/home/lfp_simulated_radio"
 ADDRESS: Final = "A4:C1:37:00:00:01"
+UNHEARD: Final = "A4:C1:37:00:0F:F0"  # nobody has it
 STRANGER: Final = "A4:C1:37:00:0B:AD"  # another maker's board under the same kind of advert
 NAME: Final = "ZT-25.6V100Ah-0001"
 MODEL: Final = "VLRV2560B"
@@ -94,18 +94,20 @@ class Walk:
         self._say = say
         path = ROOT / "custom_components" / DOMAIN / "translations" / "en.json"
         self._texts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        self._switched = 0.0
+        self._seen = 0  # frames written to the pack, of those that were looked at
 
     async def all(self) -> dict[str, Any]:
         """From the card to the repair; what was shown and said."""
-        self._say(" A pack in Bluetooth range")
         flow = await self.discovered()
         await self.fail_to_confirm(flow)
-        await self.refuse_a_stranger()
+        await self.refuse("foreign_battery", STRANGER)
+        await self.refuse("out_of_range", UNHEARD)
         await self.confirm(flow)
         await self.switch_on()
         await self.switch_too_soon()
         await self.compare()
+        await self.switch_in_vain()
+        await self.switch_over_a_restart()
         await self.switch_refused()
         return {ADDRESS: self.shown, "said": self.said}
 
@@ -135,14 +137,19 @@ class Walk:
             self._expect(f"the error after {reason}", list((step.get("errors") or {}).values()), [reason])
             self._note(reason, self._texts["config"]["error"][reason], step)
 
-    async def refuse_a_stranger(self) -> None:
-        """Type the address of a board of another maker."""
+    async def refuse(self, reason: str, address: str) -> None:
+        """Type an address that leads to no pack."""
         step = await self._api.call("POST", FLOWS, {"handler": DOMAIN})
         flow = step["flow_id"]
         await self._api.call("POST", f"{FLOWS}/{flow}", {"next_step_id": "bluetooth"})
-        step = await self._through(flow, {CONF_DEVICE: STRANGER})
-        self._expect("the end with a stranger", (step["type"], step.get("reason")), ("abort", "foreign_battery"))
-        self._note("foreign_battery", self._texts["config"]["abort"]["foreign_battery"], step)
+        step = await self._through(flow, {CONF_DEVICE: address})
+        if step["type"] == "abort":
+            self._expect(f"the end with {address}", step["reason"], reason)
+            self._note(reason, self._texts["config"]["abort"][reason], step)
+            return
+        self._expect(f"the error with {address}", list((step.get("errors") or {}).values()), [reason])
+        self._note(reason, self._texts["config"]["error"][reason], step)
+        await self._api.call("DELETE", f"{FLOWS}/{flow}")
 
     async def confirm(self, flow: str) -> None:
         """Add the pack, and let Home Assistant switch its heating."""
@@ -165,14 +172,11 @@ class Walk:
 
     async def switch_on(self) -> None:
         """Turn the heating on by an action; the pack gets one frame, says so, warms, and all of it is shown."""
-        before = await self.radio.status()
-        self._expect("written before anybody acted", before["writes"], [])
         self._expect("the setting before", (await self._state("switch", "heating"))["state"], "off")
+        await self._written()
         await self._switch("turn_on")
-        self._switched = time.monotonic()
-        after = await self.radio.status()
-        self._expect("what the pack received to turn the heating on", after["writes"], [_FRAMES.on.hex()])
-        self._expect("the pack's own setting", after["heating"], True)
+        await self._written(_FRAMES.on)
+        self._expect("the pack's own setting", (await self.radio.status())["heating"], True)
         await self._until("switch", "heating", "on")
         await self._until("binary_sensor", "heater", "on")
         await self._until("binary_sensor", "charging_blocked_by_cold", "on")
@@ -180,14 +184,40 @@ class Walk:
     async def switch_too_soon(self) -> None:
         """Turn it off at once, which is refused without a frame."""
         await self._refusal("too_soon", "turn_off")
-        self._expect("written after that", (await self.radio.status())["writes"], [_FRAMES.on.hex()])
+        await self._written()
+
+    async def switch_in_vain(self) -> None:
+        """Turn it off when the pack says yes and does nothing, and again while a protection is active."""
+        await self.radio.turn(ignore_heating=True)
+        await self._rest()
+        # ... which is seen while the setting is read back
+        await asyncio.gather(self._refusal("accepted", "turn_off"), self._later(3.0, short_circuit=True))
+        await self._written(_FRAMES.off)
+        await self._until("switch", "heating", "on")
+        await self._until("binary_sensor", "short_circuit", "on")
+        await self._refusal("protection", "turn_off")
+        await self._written()
+        await self.radio.turn(short_circuit=False, ignore_heating=False)
+        await self._until("binary_sensor", "short_circuit", "off")
+
+    async def switch_over_a_restart(self) -> None:
+        """Turn it off when the pack goes away for it, as some do; it is connected to again, and the setting has followed."""
+        await self._rest()
+        await self.radio.turn(apply_on_restart=True, drop_after_set=3.0)
+        sessions = (await self.radio.status())["sessions"]
+        await self._switch("turn_off")
+        await self._written(_FRAMES.off)
+        await self._until("switch", "heating", "off")
+        self._expect("connections", (await self.radio.status())["sessions"], sessions + 1)
+        await self.radio.turn(apply_on_restart=False, drop_after_set=None)
 
     async def switch_refused(self) -> None:
-        """Turn it off when the pack refuses; the switch goes, the setting stays to be seen, and a repair tells how to go on."""
-        await asyncio.sleep(max(self._switched + _PAUSE - time.monotonic(), 0))
+        """Turn it on when the pack refuses; the switch goes, the setting stays to be seen, and a repair says how to go on."""
+        await self._rest()
         await self.radio.turn(refuse_heating=True)
-        await self._refusal("refused", "turn_off")
-        await self._until("binary_sensor", "heating", "on")
+        await self._refusal("refused", "turn_on")
+        await self._written(_FRAMES.on)
+        await self._until("binary_sensor", "heating", "off")
         if await self._find("switch", "heating") is not None:
             raise HomeError("the switch is still there after the pack refused to be switched")
         issues = [
@@ -196,15 +226,26 @@ class Walk:
             if issue["domain"] == DOMAIN and issue["translation_key"] == "heating_refused"
         ]
         self._expect("repairs about the heating", len(issues), 1)
+
+    async def _later(self, seconds: float, **knobs: bool) -> None:
+        await asyncio.sleep(seconds)
+        await self.radio.turn(**knobs)
+
+    async def _rest(self) -> None:
+        """Wait until the heating may be switched again."""
+        await asyncio.sleep(max(_PAUSE - (await self.radio.status())["since_write"], 0))
+
+    async def _written(self, *frames: bytes) -> None:
+        """See that the pack was written exactly this since this was last looked at, and never anything else."""
         status = await self.radio.status()
-        self._expect("all that was ever written", status["writes"], [_FRAMES.on.hex(), _FRAMES.off.hex()])
+        self._expect("written to the pack", status["writes"][self._seen :], [frame.hex() for frame in frames])
         self._expect("what must never be sent", status["forbidden"], [])
+        self._seen = len(status["writes"])
 
     async def _switch(self, action: str) -> None:
         entity = await self._state("switch", "heating")
-        await self._api.command(
-            "call_service", domain="switch", service=action, target={"entity_id": entity["entity_id"]}
-        )
+        target = {"entity_id": entity["entity_id"]}
+        await self._api.command("call_service", domain="switch", service=action, target=target)
 
     async def _refusal(self, reason: str, action: str) -> None:
         """Act, and keep what is said instead of doing it."""
@@ -218,7 +259,7 @@ class Walk:
         else:
             raise HomeError(f"{action} was not refused: {reason}")
         self.said[reason] = text
-        self._say(f"  {reason}: {text}")
+        self._say(f"{reason}: {text}")
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -260,7 +301,7 @@ class Walk:
 
     def _note(self, reason: str, text: str, step: Mapping[str, Any]) -> None:
         self.said[reason] = text.format_map(_Named(step.get("description_placeholders") or {}))
-        self._say(f"  {reason}: {self.said[reason]}")
+        self._say(f"{reason}: {self.said[reason]}")
 
     @staticmethod
     def _expect(what: str, found: object, wanted: object) -> None:

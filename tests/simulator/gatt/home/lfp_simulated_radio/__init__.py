@@ -12,6 +12,7 @@ from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.typing import ConfigType
 import voluptuous as vol
 
+from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.gatt.air import Air
 from tests.simulator.gatt.impostor import jbd_pack
@@ -24,6 +25,8 @@ DOMAIN: Final = "lfp_simulated_radio"
 ADDRESS: Final = "A4:C1:37:00:00:01"
 NAME: Final = "ZT-25.6V100Ah-0001"
 
+_SHORTED: Final = Alarm(condition=Condition.SHORT_CIRCUIT, severity=Severity.PROTECTION)
+
 CONFIG_SCHEMA = cv.empty_config_schema(DOMAIN)
 
 _OF_SPEAKER: Final = frozenset(
@@ -35,7 +38,8 @@ _OF_SPEAKER: Final = frozenset(
 _OF_PACK: Final = frozenset({"silence", "bad_crc", "joined", "drop_mid_frame", "late", "drop_after_set", "away"})
 _OF_AIR: Final = frozenset({"slots"})
 _ADVERTISING: Final = "advertising"  # False: out of range, or the phone app has it
-_KNOBS: Final = _OF_SPEAKER | _OF_PACK | _OF_AIR | {_ADVERTISING}
+_SHORT_CIRCUIT: Final = "short_circuit"  # a protection that has nothing to do with cold
+_KNOBS: Final = _OF_SPEAKER | _OF_PACK | _OF_AIR
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
@@ -58,6 +62,9 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
             if name == _ADVERTISING:
                 await pack.advertise(bool(value))
                 continue
+            if name == _SHORT_CIRCUIT:
+                (speaker.pack.force if value else speaker.pack.release)(_SHORTED)
+                continue
             owner = speaker if name in _OF_SPEAKER else pack if name in _OF_PACK else air
             if name not in _KNOBS or not isinstance(value, int | float | None):
                 raise ServiceValidationError(f"no knob {name} for {value!r}")
@@ -72,6 +79,7 @@ async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
             "film": speaker.film,
             "received": [frame.hex() for _, frame in speaker.received][-50:],
             "writes": [frame.hex() for _, frame in speaker.writes],
+            "since_write": air.clock.monotonic() - speaker.writes[-1][0] if speaker.writes else None,
             "forbidden": [frame.hex() for frame in (*speaker.forbidden, *stranger.speaker.forbidden)],
             "sent": report(speaker),
         }
