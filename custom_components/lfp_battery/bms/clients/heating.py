@@ -102,6 +102,11 @@ class Heating:
         self._packs = {address: _Pack(acts=list(sent)) for address, sent in acts.items()}
         self._turn = asyncio.Lock()
 
+    @staticmethod
+    def can_switch(protocol: str) -> bool:
+        """Whether there are frames for this protocol."""
+        return protocol in HEATING
+
     @property
     def busy(self) -> bool:
         """Whether an act is under way, for which the line is to be held."""

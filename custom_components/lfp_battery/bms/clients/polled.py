@@ -16,7 +16,6 @@ from ..model import BankState, PackState, PollReport
 from ..plausibility import Limits
 from ..protocols import SERIAL
 from ..protocols.base import PolledProtocol
-from ..protocols.writes import HEATING
 from ..transports import ByteTransport
 from .asking import Asker, OtherMasterError
 from .base import ClientListener, HeatingControl
@@ -107,7 +106,7 @@ class PolledClient:
         self._wake = asyncio.Event()
         self._errands = Errands(self._check, self._wake.set)
         self._heating: Heating | None = None
-        if heating and protocol.name in HEATING:
+        if heating and Heating.can_switch(protocol.name):
             self._heating = Heating(
                 protocol.name,
                 clock,
