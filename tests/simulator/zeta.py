@@ -32,8 +32,7 @@ CAN_PROTOCOLS: Final = (  # capture can-idx0; the manual of VLRV has NOARK as th
 _NAME_BYTES: Final = 10
 
 _READ_INPUT: Final = 0x04
-_GET_MODULE, _GET_RS485, _GET_CAN = 0x02, 0x03, 0x04
-_SET_RS485, _SET_CAN, _SET_MODULE, _SET_NAME, _SET_HEATING = 0x05, 0x06, 0x07, 0x09, 0x0A
+_SET_HEATING: Final = 0x0A
 FIRMWARE: Final = 0x64  # never to be seen
 _DONE, _REFUSED = 0, 1
 
@@ -191,11 +190,11 @@ class ZetaSpeaker(Ledger):
         if value:
             return self._set(frame, function, value, now)
         match function:
-            case 0x02:
+            case 0x02:  # module ID
                 data = bytes((self.module_id,))
-            case 0x03:
+            case 0x03:  # RS485 protocols
                 data = _list(self.rs485_index, RS485_PROTOCOLS)
-            case 0x04:
+            case 0x04:  # CAN protocols
                 data = _list(self.can_index, CAN_PROTOCOLS)
             case _:  # 0D: no answer seen
                 return None
