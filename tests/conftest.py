@@ -10,6 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 # The kit has a package of the same name, which would hide ours if it were imported first
 import custom_components.lfp_battery
 from tests.ble_home import BleHome
+from tests.flow_line import FlowLine
 from tests.home import Home
 
 assert custom_components.lfp_battery
@@ -36,6 +37,14 @@ async def home(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGen
     home = Home(hass, monkeypatch)
     yield home
     await home.stop()
+
+
+@pytest.fixture
+async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
+    """Simulated ports and buses in place of real ones; every entry is unloaded at the end."""
+    line = FlowLine(hass, monkeypatch)
+    yield line
+    await line.unload()
 
 
 @pytest.fixture

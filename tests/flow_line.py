@@ -37,6 +37,7 @@ from tests.simulator.speaker import Speaker
 
 PORT = "/dev/ttyBANK"
 BUS = "slcan:/dev/ttyCAN"
+SOCKETCAN = "socketcan:can0"
 TEXTS: dict[str, Any] = json.loads((Path(connect.__file__).parent / "translations" / "en.json").read_text())
 # Longer than any scan; a flow that is still busy then hangs.
 _PATIENCE = 900.0
@@ -67,6 +68,11 @@ def readable(result: Any, flow: str = "config") -> Any:
     for text in _texts(result, TEXTS[flow]):
         assert set(re.findall(r"{(\w+)}", text)) <= blanks, text
     return result
+
+
+def suggested(form: Any, key: str) -> Any:
+    """What a field of a form is filled with."""
+    return next(name.description["suggested_value"] for name in form["data_schema"].schema if name == key)
 
 
 class FlowLine:

@@ -1,12 +1,10 @@
 """What a scan heard, handed out to whoever has the link or is logged in."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from http import HTTPStatus
 import re
 from typing import Any
 
-from homeassistant.core import HomeAssistant
 from homeassistant.util.hass_dict import HassKey
 import jwt
 import pytest
@@ -21,14 +19,6 @@ from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_cvte import CvteMap
 from tests.simulator.pace import PaceSpeaker
 from tests.simulator.pylon_wire import request
-
-
-@pytest.fixture
-async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
-    """Simulated ports in place of real ones; every entry is unloaded at the end."""
-    line = FlowLine(hass, monkeypatch)
-    yield line
-    await line.unload()
 
 
 def _link(result: Any) -> str:

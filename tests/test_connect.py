@@ -1,6 +1,5 @@
 """How an entry becomes a client, and what is known of the port it sits on."""
 
-from collections.abc import AsyncGenerator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,14 +30,6 @@ async def ports(hass: HomeAssistant) -> None:
     """The usb integration, which knows the ports of this machine, and the one for Bluetooth."""
     assert await async_setup_component(hass, "bluetooth", {})
     assert await async_setup_component(hass, usb.DOMAIN, {})
-
-
-@pytest.fixture
-async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
-    """Simulated ports in place of real ones; every entry is unloaded at the end."""
-    line = FlowLine(hass, monkeypatch)
-    yield line
-    await line.unload()
 
 
 def _port(device: str, description: str | None = None, serial: str | None = None) -> usb.USBDevice:

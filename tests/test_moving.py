@@ -1,6 +1,6 @@
 """Moving a battery to another protocol: who is who there, what is asked first, and what becomes of the rest."""
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
@@ -41,14 +41,6 @@ ZETA = "zeta-1006"
 NOTES = TEXTS["selector"]["note"]["options"]
 
 type Names = dict[int, str | None]
-
-
-@pytest.fixture
-async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
-    """Simulated ports in place of real ones; every entry is unloaded at the end."""
-    line = FlowLine(hass, monkeypatch)
-    yield line
-    await line.unload()
 
 
 def _packs(first: int, count: int = 3) -> dict[int, SimPack]:

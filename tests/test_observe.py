@@ -1,6 +1,5 @@
 """An entry that only listens: how it comes about, what it shows, and how it ends."""
 
-from collections.abc import AsyncGenerator
 import logging
 from typing import Any
 
@@ -29,14 +28,6 @@ from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pylon_wire import request
 
 ELSEWHERE = "/dev/ttyELSE"
-
-
-@pytest.fixture
-async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
-    """Simulated ports in place of real ones; every entry is unloaded at the end."""
-    line = FlowLine(hass, monkeypatch)
-    yield line
-    await line.unload()
 
 
 def _inverter(bus: Bus, *addresses: int, period: float = 1.0) -> Foreign:

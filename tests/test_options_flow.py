@@ -25,19 +25,11 @@ from custom_components.lfp_battery.const import (
     NO_MODEL,
 )
 from custom_components.lfp_battery.settings import Settings
-from tests.flow_line import TEXTS, FlowLine, readable
+from tests.flow_line import TEXTS, FlowLine, readable, suggested
 from tests.radio_line import ADDRESS, RadioLine
 from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pack import PackSpec, SimPack
-
-
-@pytest.fixture
-async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
-    """Simulated ports in place of real ones; every entry is unloaded at the end."""
-    line = FlowLine(hass, monkeypatch)
-    yield line
-    await line.unload()
 
 
 @pytest.fixture
@@ -51,11 +43,6 @@ async def air(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGene
 
 async def _open(hass: HomeAssistant, entry: ConfigEntry) -> Any:
     return readable(await hass.config_entries.options.async_init(entry.entry_id), "options")
-
-
-def _suggested(form: Any, key: str) -> Any:
-    """What a field of a form is filled with."""
-    return next(name.description["suggested_value"] for name in form["data_schema"].schema if name == key)
 
 
 async def _send(line: FlowLine, form: Any, sent: dict[str, Any]) -> Any:
@@ -121,7 +108,7 @@ async def test_the_model_that_was_chosen_at_first_can_be_changed_and_taken_back(
     assert settings.limits.capacity == 230.0
 
     form = await _open(hass, entry)
-    assert _suggested(form, CONF_MODEL) == "ES51.2-230LP"
+    assert suggested(form, CONF_MODEL) == "ES51.2-230LP"
     assert (await _send(line, form, {CONF_MODEL: NO_MODEL}))["type"] is FlowResultType.CREATE_ENTRY
     settings = Settings.of(entry.data, entry.options)
     assert (settings.model, settings.limits) == (None, None)
@@ -143,8 +130,8 @@ async def test_a_number_of_packs_that_cannot_be_is_asked_for_again(
     result = await _send(line, await _open(hass, entry), sent)
     if error is not None:
         assert readable(result, "options")["errors"] == {CONF_PACK_COUNT: error}
-        assert _suggested(result, CONF_PACK_COUNT) == count
-        assert _suggested(result, CONF_SOC_FLOOR) == 25
+        assert suggested(result, CONF_PACK_COUNT) == count
+        assert suggested(result, CONF_SOC_FLOOR) == 25
         result = await _send(line, result, {**sent, CONF_PACK_COUNT: 2.0})
     assert entry.options[CONF_PACK_COUNT] == (64 if error is None else 2)
     await line.settle()
@@ -216,7 +203,7 @@ async def test_the_number_of_packs_can_be_changed_where_it_matters(hass: HomeAss
     assert (await _send(line, await _open(hass, entry), {CONF_PACK_COUNT: 4.0}))["data"][CONF_PACK_COUNT] == 4
     await line.settle()
     assert Settings.of(entry.data, entry.options).packs == 4
-    assert _suggested(await _open(hass, entry), CONF_PACK_COUNT) == 4
+    assert suggested(await _open(hass, entry), CONF_PACK_COUNT) == 4
 
 
 # --- over Bluetooth --------------------------------------------------------------------------------------------------
@@ -247,8 +234,8 @@ async def test_the_options_of_a_pack_over_bluetooth_are_its_own(hass: HomeAssist
     assert not settings.hold
     assert not air.air.connections  # between two readings
     form = await _open(hass, entry)
-    assert _suggested(form, CONF_ALLOW_HEATING) is True
-    assert _suggested(form, CONF_HOLD) is False
+    assert suggested(form, CONF_ALLOW_HEATING) is True
+    assert suggested(form, CONF_HOLD) is False
 
 
 async def test_without_options_the_connection_is_held_and_the_heating_left_alone(air: RadioLine) -> None:

@@ -1,7 +1,6 @@
 """Moving a battery to another port or speed, on simulated lines."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState
@@ -17,14 +16,6 @@ from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
 
 ELSEWHERE = "/dev/ttyELSE"
-
-
-@pytest.fixture
-async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[FlowLine]:
-    """Simulated ports in place of real ones; every entry is unloaded at the end."""
-    line = FlowLine(hass, monkeypatch)
-    yield line
-    await line.unload()
 
 
 def _packs(*serials: str) -> dict[int, SimPack]:
