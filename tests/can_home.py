@@ -20,6 +20,8 @@ from tests.simulator.can.families import SETS, make_speaker
 from tests.simulator.can.inverter import CanInverter
 from tests.simulator.can.speaker import CanSpeaker
 
+CYCLE = 6.0  # the interval on CAN and some
+
 
 class CanHome(Home):
     """One config entry, the bus behind it, and the clock that both live by."""
