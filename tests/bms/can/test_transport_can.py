@@ -1,11 +1,8 @@
-"""python-can's interfaces over real media: in this process, UDP, TCP and pseudo terminals."""
+"""Buses of python-can, in memory and failing in every way: frames, failures with a name, and that nothing is sent."""
 
 import ast
 import asyncio
-from collections.abc import AsyncIterator
 import errno
-import fcntl
-import os
 from pathlib import Path
 import socket
 import sys
@@ -19,35 +16,16 @@ import pytest
 
 import custom_components.lfp_battery
 from custom_components.lfp_battery.bms.can_frame import EXTENDED, CanFrame
-from custom_components.lfp_battery.bms.clients.line import Line
-from custom_components.lfp_battery.bms.clock import Clock, DrivenClock, SystemClock
+from custom_components.lfp_battery.bms.clock import DrivenClock, SystemClock
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
-from custom_components.lfp_battery.bms.transports import CanTransport, can as subject, socketcand
+from custom_components.lfp_battery.bms.transports import CanTransport, can as subject
 from custom_components.lfp_battery.bms.transports.can import open_bus
 from custom_components.lfp_battery.bms.transports.can_address import parse_can_address
 
-from .adapters import Heartbeat, Port, Seeed, Socketcand, descriptors, gather, until
+from .adapters import Heartbeat, gather, until
+from .real_bus import FRAME, bus_at, message, readers
 
-DATA = bytes.fromhex("1402760276029001")
-FRAME = CanFrame(id=0x351, data=DATA)
-GROUP = "239.74.163.2"
-
-
-def bus_at(text: str, *, listen_only: bool = True, clock: Clock | None = None) -> CanTransport:
-    """As the flow and the client make it."""
-    return open_bus(parse_can_address(text), bitrate=500_000, listen_only=listen_only, clock=clock or SystemClock())
-
-
-def readers() -> list[threading.Thread]:
-    """The threads of ours that run."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("CAN ")]
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_left() -> Any:
-    """Every test closes what it opened."""
-    yield
-    assert readers() == []
+pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 @pytest.fixture
@@ -56,29 +34,6 @@ def battery() -> Any:
     bus = can.Bus(interface="virtual", channel="test", ignore_config=True)
     yield bus
     bus.shutdown()
-
-
-@pytest.fixture
-async def server(socket_enabled: None) -> AsyncIterator[Socketcand]:
-    """A socketcand server."""
-    server = Socketcand()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-@pytest.fixture
-async def seeed(tmp_path: Path) -> AsyncIterator[Port]:
-    """A Seeed analyser that is plugged in."""
-    port = Port(Seeed(), tmp_path / "ttyUSB0")
-    port.plug()
-    yield port
-    port.unplug()
-
-
-def message(frame_id: int = 0x351, data: bytes = DATA, **kwargs: Any) -> can.Message:
-    """As a battery sends it."""
-    return can.Message(arbitration_id=frame_id, data=data, **{"is_extended_id": False, **kwargs})
 
 
 async def test_frames_come_in_order_and_only_data_frames(battery: can.BusABC) -> None:
@@ -408,253 +363,6 @@ async def test_a_cancelled_opening_closes_what_it_opens() -> None:
     await asyncio.gather(opening, return_exceptions=True)
     await bus.close()
     assert readers() == []
-
-
-async def test_frames_come_from_another_process_by_multicast(
-    socket_enabled: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As far as this machine lets a group be joined."""
-    bus = bus_at(f"udp_multicast:{GROUP}:43999")
-    try:
-        await bus.open()
-    except LinkError as err:
-        pytest.skip(f"no multicast here: {err}")
-    other = can.Bus(interface="udp_multicast", channel=GROUP, port=43999, ignore_config=True)
-    try:
-        other.send(message())
-        try:
-            assert await gather(bus.receive, 1, 2) == [FRAME]
-        except TimeoutError:
-            pytest.skip("multicast is not looped back here")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.sendto(b"\xc1\xff\x00 not a frame", (GROUP, 43999))
-        other.send(message(0x355))
-        assert [frame.id for frame in await gather(bus.receive, 1, 2)] == [0x355]
-        assert bus.errors == 1
-    finally:
-        other.shutdown()
-        await bus.close()
-
-
-async def test_frames_come_from_a_socketcand_server(server: Socketcand) -> None:
-    """Opened in raw mode; errors of the bus are counted."""
-    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
-    async with Heartbeat() as heart:
-        await bus.open()
-        await until(lambda: len(server.raw) == 2)
-        server.write("< frame 351 1.0 1402760276029001 >< error 020 1.0 >< frame 18F20001 1.0 01 >")
-        assert await gather(bus.receive, 2) == [FRAME, CanFrame(id=0x18F20001 | EXTENDED, data=b"\x01")]
-        await bus.close()
-    assert bus.errors == 1
-    assert heart.longest(but=1) < 0.05
-    assert server.said == ["< open can0 >", "< rawmode >"] * 2
-
-
-@pytest.mark.parametrize(
-    ("channel", "silent", "problem"),
-    [("can1", False, LinkProblem.MISSING), ("can0", True, LinkProblem.UNREACHABLE)],
-)
-async def test_a_server_without_the_bus_or_without_a_word_is_refused(
-    monkeypatch: pytest.MonkeyPatch, server: Socketcand, channel: str, silent: bool, problem: LinkProblem
-) -> None:
-    """python-can would wait for ever for the second."""
-    monkeypatch.setattr(socketcand, "_TIMEOUT", 0.2)
-    server.silent = silent
-    with pytest.raises(LinkError) as caught:
-        await bus_at(f"socketcand:127.0.0.1:{server.port}/{channel}").open()
-    assert caught.value.problem is problem
-
-
-async def test_where_nobody_listens_costs_nothing(server: Socketcand, capsys: pytest.CaptureFixture[str]) -> None:
-    """python-can's own constructor spins for ten seconds there (can.md section 10.2)."""
-    await server.stop()
-    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
-    used, began = time.process_time(), time.monotonic()
-    for _ in range(5):
-        with pytest.raises(LinkError) as caught:
-            await bus.open()
-        assert caught.value.problem is LinkProblem.UNREACHABLE
-    assert time.monotonic() - began < 2
-    assert time.process_time() - used < 0.5
-
-
-async def test_a_server_that_goes_is_noticed_and_found_again(
-    server: Socketcand, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """python-can returns nothing then, at once and for ever (can.md section 10.2); the connection itself tells."""
-    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
-    await bus.open()
-    await until(lambda: len(server.raw) == 2)
-    server.write("< frame 351 1.0 1402760276029001 >")
-    assert await gather(bus.receive, 1) == [FRAME]
-    await server.stop()
-    used, began = time.process_time(), time.monotonic()
-    with pytest.raises(LinkError) as caught:
-        await bus.receive(10)
-    took, spent = time.monotonic() - began, time.process_time() - used
-    with capsys.disabled():
-        print(f"\nsocketcand gone: noticed in {took:.2f} s, with {spent:.2f} s of a core")  # noqa: T201
-    assert caught.value.problem is LinkProblem.LOST
-    assert took < 5
-    assert spent < 0.3
-    await server.start()
-    await bus.open()
-    await until(lambda: len(server.raw) == 2)
-    server.write("< frame 351 1.0 1402760276029001 >")
-    assert await gather(bus.receive, 1) == [FRAME]
-    await bus.close()
-
-
-async def test_a_server_that_hangs_up_at_once_is_lost_and_not_asked_all_the_time(server: Socketcand) -> None:
-    """It answers politely and closes, because its own bus is gone."""
-    server.goodbye = True
-    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0")
-    used, began = time.process_time(), time.monotonic()
-    for _ in range(2):
-        await bus.open()
-        with pytest.raises(LinkError) as caught:
-            await bus.receive(10)
-        assert caught.value.problem is LinkProblem.LOST
-    assert time.process_time() - used < 0.5
-    assert time.monotonic() - began > 1.9
-
-
-async def test_a_minute_of_silence_is_looked_into_and_not_told(
-    monkeypatch: pytest.MonkeyPatch, server: Socketcand
-) -> None:
-    """The bus is opened anew: a battery asleep is no loss, a server that is gone is one."""
-    monkeypatch.setattr(socketcand, "_TIMEOUT", 0.5)
-    clock = DrivenClock()
-    bus = bus_at(f"socketcand:127.0.0.1:{server.port}/can0", clock=clock)
-    await bus.open()
-    await until(lambda: len(server.raw) == 2)
-    await clock.advance(59)
-    await asyncio.sleep(0.3)
-    assert len(server.raw) == 2
-    await clock.advance(2)
-    await until(lambda: len(server.raw) == 4)
-    server.write("< frame 351 1.0 1402760276029001 >")
-    assert await bus.receive(1) == [FRAME]
-    server.silent = True
-    server.raw.clear()
-    await clock.advance(61)
-    waiting = asyncio.create_task(bus.receive(1000))
-    with pytest.raises(LinkError) as caught:
-        await asyncio.wait_for(waiting, 8)
-    assert caught.value.problem is LinkProblem.UNREACHABLE
-
-
-async def test_a_seeed_analyser_is_told_to_be_silent_and_read(seeed: Port) -> None:
-    """Frames that are cut off are counted; twenty bytes of set-up are all that is written to it."""
-    bus = bus_at(f"seeedstudio:{seeed.path}")
-    await bus.open()
-    await until(lambda: len(seeed.received) == 20)
-    assert seeed.received[:5] == b"\xaa\x55\x12\x03\x01"
-    assert seeed.received[13] == 2
-    frame = Seeed.frame(0x351, DATA)
-    seeed.write(frame + Seeed.frame(0x351, b"\x01", extended=True) + b"\x00\x13" + frame)
-    assert await gather(bus.receive, 3) == [FRAME, CanFrame(id=0x351 | EXTENDED, data=b"\x01"), FRAME]
-    seeed.write(frame[:3])
-    await until(lambda: bus.errors > 0)
-    seeed.write(frame)
-    assert await gather(bus.receive, 1) == [FRAME]
-    await bus.close()
-    assert len(seeed.received) == 20
-    bus = bus_at(f"seeedstudio:{seeed.path}", listen_only=False)
-    await bus.open()
-    await until(lambda: len(seeed.received) == 40)
-    assert seeed.received[33] == 0
-    await bus.close()
-
-
-async def test_a_seeed_analyser_in_use_is_busy(seeed: Port) -> None:
-    """Two readers would each get half of the frames."""
-    first, second = bus_at(f"seeedstudio:{seeed.path}"), bus_at(f"seeedstudio:{seeed.path}")
-    await first.open()
-    with pytest.raises(LinkError) as caught:
-        await second.open()
-    assert caught.value.problem is LinkProblem.BUSY
-    await first.close()
-    await second.open()
-    await second.close()
-
-
-async def test_nothing_is_written_into_a_port_that_another_program_has_locked(seeed: Port) -> None:
-    """That program may be in the middle of something; the port is ours as soon as it has gone."""
-    other = os.open(seeed.path, os.O_RDWR | os.O_NOCTTY)
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    bus = bus_at(f"seeedstudio:{seeed.path}")
-    with pytest.raises(LinkError) as caught:
-        await bus.open()
-    assert caught.value.problem is LinkProblem.BUSY
-    await asyncio.sleep(0.05)
-    assert seeed.received == b""
-    os.close(other)
-    await bus.open()
-    await until(lambda: len(seeed.received) == 20)
-    other = os.open(seeed.path, os.O_RDWR | os.O_NOCTTY)
-    with pytest.raises(BlockingIOError):
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    await bus.close()
-    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(other)
-
-
-async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(
-    seeed: Port, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """python-can hides it; recovered each time, nothing left behind, next to no time used while it is away."""
-    changes: list[LinkProblem | None] = []
-
-    class Told:
-        def link_changed(self, error: LinkError | None) -> None:
-            changes.append(error.problem if error else None)
-
-    bus = bus_at(f"seeedstudio:{seeed.path}")
-    line = Line(bus, SystemClock(), Told(), forget=lambda _: None, longest=0.05)  # type: ignore[arg-type]
-    await line.open()
-    before: int | None = None
-    spent = 0.0
-    async with Heartbeat() as heart:
-        for _ in range(10):
-            await asyncio.sleep(0.02)
-            seeed.write(Seeed.frame(0x351, DATA))
-            assert await gather(bus.receive, 1) == [FRAME]
-            seeed.unplug()
-            used = time.process_time()
-            with pytest.raises(LinkError) as caught:
-                await bus.receive(10)
-            spent = max(spent, time.process_time() - used)
-            await line.lose(caught.value)
-            assert readers() == []
-            opening = asyncio.create_task(line.open())
-            await asyncio.sleep(0.1)
-            before = before or descriptors()
-            seeed.plug()
-            await opening
-    assert changes == [None] + [LinkProblem.LOST, None] * 10
-    seeed.unplug()
-    with pytest.raises(LinkError) as caught:
-        await bus.receive(10)
-    await line.lose(caught.value)
-
-    line = Line(bus, SystemClock(), Told(), forget=lambda _: None)  # type: ignore[arg-type]
-    opening = asyncio.create_task(line.open())
-    used, began = time.process_time(), time.monotonic()
-    await asyncio.sleep(4)
-    share = (time.process_time() - used) / (time.monotonic() - began)
-    opening.cancel()
-    await asyncio.gather(opening, return_exceptions=True)
-    await bus.close()
-    with capsys.disabled():
-        print(  # noqa: T201
-            f"\nseeedstudio unplugged: {spent:.2f} s of a core until noticed, {share:.2%} of one after that, "
-            f"loop held up {heart.longest(but=3) * 1000:.1f} ms at most but thrice"
-        )
-    assert spent < 0.3
-    assert share < 0.02
-    assert heart.longest(but=3) < 0.05
-    assert descriptors() == before
 
 
 async def test_a_bus_that_waits_costs_next_to_nothing(capsys: pytest.CaptureFixture[str]) -> None:
