@@ -25,6 +25,8 @@ STATUS: Final = question(1, 0, 41)
 SHORT_STATUS: Final = question(1, 0, 39)
 BAUDRATE: Final = 1_000_000  # what is said at once comes at once, and two answers never mix
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)  # of a driven clock
+CONFIRMED, ACCEPTED = HeatingOutcome.CONFIRMED, HeatingOutcome.ACCEPTED
+SET: Final = b"\x10\x0a\x01"
 
 
 class Radio(Bus):
@@ -122,6 +124,24 @@ def outcome(task: asyncio.Task[HeatingOutcome]) -> object:
     if isinstance(err := task.exception(), (HeatingError, LinkError)):
         return err.problem
     return task.result()
+
+
+def frames(rig: ZetaRig) -> list[bytes]:
+    """What was sent that changes anything, as the pack heard it."""
+    return [frame for _, frame in rig.speaker.writes]
+
+
+def sent(rig: ZetaRig) -> list[bytes]:
+    """... and as it went out, whoever heard it."""
+    return [request for request in rig.asked() if request.startswith(SET)]
+
+
+async def skip(rig: ZetaRig, seconds: float) -> None:
+    """Let time go by in which nothing is polled."""
+    rig.client.set_polling(False)
+    await rig.clock.advance(seconds)
+    rig.client.set_polling(True)
+    await rig.clock.advance(1.0)
 
 
 type MakeRig = Callable[..., Awaitable[ZetaRig]]

@@ -1,4 +1,4 @@
-"""What tests over the simulated air share."""
+"""What tests of packs with a link of their own share."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,6 +8,7 @@ import bleak_retry_connector
 import pytest
 
 from .air_site import MakeSite, Site
+from .client_rig import MakeRig, rigs
 
 
 @pytest.fixture
@@ -38,3 +39,10 @@ async def make_site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeSite]:
 async def site(make_site: MakeSite) -> Site:
     """One of them."""
     return await make_site()
+
+
+@pytest.fixture
+async def make_rig() -> AsyncIterator[MakeRig]:
+    """Rigs that leave nothing behind."""
+    async with rigs() as make:
+        yield make

@@ -1,7 +1,6 @@
 """A client on a link of its own: what it does without, what it masks, and how it lets go of the link."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,15 +8,7 @@ from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.zeta import CAN_PROTOCOLS, RS485_PROTOCOLS
 
-from .client_rig import SHORT_STATUS, STATUS, MakeRig, ZetaRig, rigs
-
-
-@pytest.fixture
-async def make_rig() -> AsyncIterator[MakeRig]:
-    """Rigs that leave nothing behind."""
-    async with rigs() as make:
-        yield make
-
+from .client_rig import SHORT_STATUS, STATUS, MakeRig, ZetaRig
 
 # --- a link of one's own ---------------------------------------------------------------------------------------------
 
