@@ -75,6 +75,22 @@ def suggested(form: Any, key: str) -> Any:
     return next(name.description["suggested_value"] for name in form["data_schema"].schema if name == key)
 
 
+def fields(form: Any) -> dict[str, Any]:
+    """The fields of a form, and what each is filled with."""
+    return {str(name): (name.description or {}).get("suggested_value") for name in form["data_schema"].schema}
+
+
+def offered(form: Any, key: str = CONF_DEVICE) -> dict[str, str]:
+    """What a field of a form offers, and how it is called there."""
+    return {option["value"]: option["label"] for option in form["data_schema"].schema[key].config["options"]}
+
+
+def errors(form: Any) -> dict[str, str]:
+    """What a form says is wrong."""
+    found: dict[str, str] = form["errors"]
+    return found
+
+
 class FlowLine:
     """One clock, any number of simulated ports by name, and the flows that are driven along that clock."""
 

@@ -1,7 +1,6 @@
-"""Setting up a pack over Bluetooth, in a simulated air: every way through the dialog and every way out."""
+"""Setting up a pack over Bluetooth, in a simulated air: the way through the dialog, and packs that are there already."""
 
 from collections.abc import AsyncGenerator, Iterator
-from dataclasses import replace
 import logging
 from typing import Any
 
@@ -23,16 +22,14 @@ from custom_components.lfp_battery.const import (
     DOMAIN,
 )
 from custom_components.lfp_battery.findings import plain
-from tests.flow_line import TEXTS, readable
+from tests.flow_line import TEXTS, errors, fields, offered, readable
 from tests.radio_line import ADDRESS, NAME, RadioLine
 from tests.simulator.bank import SimBank, make_packs
-from tests.simulator.gatt.impostor import JbdSpeaker, jbd_pack
+from tests.simulator.gatt.impostor import jbd_pack
 from tests.simulator.gatt.server import CURRENT_PROFILE, GattPack
-from tests.simulator.pack import PackSpec
 from tests.simulator.zeta import OLDER, VLRV, ZetaSpeaker
 
 SECOND = "A4:C1:37:00:00:02"
-WALL = PackSpec(cells=16, capacity=314.0, serial="")
 
 
 @pytest.fixture
@@ -42,21 +39,6 @@ async def line(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> AsyncGen
     await line.start()
     yield line
     await line.stop()
-
-
-def _fields(result: Any) -> dict[str, Any]:
-    """The fields of a form, and what each is filled with."""
-    return {str(name): (name.description or {}).get("suggested_value") for name in result["data_schema"].schema}
-
-
-def _offered(result: Any) -> dict[str, str]:
-    """The devices that the form lists, by address."""
-    return {option["value"]: option["label"] for option in result["data_schema"].schema[CONF_DEVICE].config["options"]}
-
-
-def _errors(result: Any) -> dict[str, str]:
-    errors: dict[str, str] = result["errors"]
-    return errors
 
 
 # --- the way through -------------------------------------------------------------------------------------------------
@@ -81,7 +63,7 @@ async def test_a_pack_in_range_is_offered_looked_at_and_kept(line: RadioLine) ->
     assert (shown["name"], shown["cells"], shown["capacity"]) == (NAME, "8", "100.0 Ah")
     assert shown["voltage"].endswith(" V")
     assert shown["charge"].endswith(" %")
-    assert _fields(result) == {CONF_MODEL: "VLRV2560B", CONF_ALLOW_HEATING: None}
+    assert fields(result) == {CONF_MODEL: "VLRV2560B", CONF_ALLOW_HEATING: None}
 
     result = await line.submit(result, {CONF_ALLOW_HEATING: False, CONF_MODEL: "VLRV2560B"})
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -107,8 +89,8 @@ async def test_a_pack_is_chosen_from_the_list(line: RadioLine) -> None:
     form = await line.open_radio_form()
     assert form["step_id"] == "bluetooth_pick"
     assert line.looked_around == 1
-    assert _offered(form) == {ADDRESS: f"{NAME} ({ADDRESS}, -60 dBm)"}
-    assert _fields(form)[CONF_DEVICE] == ADDRESS
+    assert offered(form) == {ADDRESS: f"{NAME} ({ADDRESS}, -60 dBm)"}
+    assert fields(form)[CONF_DEVICE] == ADDRESS
     assert form["description_placeholders"]["seen"] == "Devices in range that may be packs: 1."
     result = await line.scanned(await line.submit(form, {CONF_DEVICE: ADDRESS}))
     assert result["step_id"] == "bluetooth_found"
@@ -119,8 +101,8 @@ async def test_a_pack_is_chosen_from_the_list(line: RadioLine) -> None:
 async def test_where_nothing_is_in_range_an_address_can_be_typed(line: RadioLine) -> None:
     """The list is empty, and what helps is said."""
     form = await line.open_radio_form()
-    assert _offered(form) == {}
-    assert _fields(form)[CONF_DEVICE] == ""
+    assert offered(form) == {}
+    assert fields(form)[CONF_DEVICE] == ""
     assert form["description_placeholders"]["seen"] == TEXTS["selector"]["advice"]["options"]["no_pack_in_range"]
 
 
@@ -145,8 +127,8 @@ async def test_what_is_no_address_is_refused_in_words(line: RadioLine, typed: st
     """And the form is shown again with what was typed; a second attempt goes through."""
     await line.pack()
     form = await line.submit(await line.open_radio_form(), {CONF_DEVICE: typed})
-    assert _errors(form) == {"base": "bad_bluetooth_address"}
-    assert _fields(form)[CONF_DEVICE] == typed
+    assert errors(form) == {"base": "bad_bluetooth_address"}
+    assert fields(form)[CONF_DEVICE] == typed
     result = await line.scanned(await line.submit(form, {CONF_DEVICE: ADDRESS}))
     assert result["step_id"] == "bluetooth_found"
     assert line.looked_around == 1
@@ -156,7 +138,7 @@ async def test_a_name_that_turns_text_around_is_shown_without_that(line: RadioLi
     """On the card, in the list and in the dialog; one that is nothing else is as good as none."""
     await line.pack(name="\u202eZT-\n1")
     form = await line.open_radio_form()
-    assert _offered(form) == {ADDRESS: f"ZT-1 ({ADDRESS}, -60 dBm)"}
+    assert offered(form) == {ADDRESS: f"ZT-1 ({ADDRESS}, -60 dBm)"}
     await line.discover(line.info(SECOND, name="\u202e"))
     (flow,) = [
         flow
@@ -202,159 +184,10 @@ async def test_the_question_is_asked_only_where_it_can_be_done(line: RadioLine, 
     await line.pack(**how)
     result = await line.pick()
     assert result["step_id"] == "bluetooth_found"
-    assert CONF_ALLOW_HEATING not in _fields(result)
+    assert CONF_ALLOW_HEATING not in fields(result)
     entry = (await line.submit(result, {}))["result"]
     assert entry.data[CONF_PROTOCOL] == ("zeta-1000" if "generation" in how else "zeta-1006")
     assert entry.options == {}
-
-
-# --- who is not one of ours ------------------------------------------------------------------------------------------
-
-
-async def test_a_battery_of_another_maker_is_declined_politely(line: RadioLine) -> None:
-    """Name and advert fit, the services do not: nothing is sent, and the connection is given back."""
-    pack = await line.switch_on(jbd_pack(line.air, name="ZT-25.6V200AH-0006"))
-    result = await line.scanned(await line.submit(await line.discovered(), {}))
-    assert result["type"] is FlowResultType.ABORT
-    assert result["reason"] == "foreign_battery"
-    assert isinstance(pack.speaker, JbdSpeaker)
-    assert pack.speaker.received == []
-    assert not line.air.connections
-
-
-async def test_a_battery_of_another_maker_is_declined_from_the_list_too(line: RadioLine) -> None:
-    """It is listed for its service, because a pack that was renamed has nothing else."""
-    pack = await line.switch_on(jbd_pack(line.air))
-    form = await line.open_radio_form()
-    assert list(_offered(form)) == [pack.address]
-    result = await line.scanned(await line.submit(form, {CONF_DEVICE: pack.address}))
-    assert result["reason"] == "foreign_battery"
-    assert "ML314" in TEXTS["config"]["abort"]["foreign_battery"]
-
-
-async def test_a_service_without_answers_is_no_battery(line: RadioLine) -> None:
-    """What helps is said, the wired ports of an ML314 included; a second attempt finds the pack awake."""
-    pack = await line.pack()
-    pack.silence = True
-    result = await line.pick()
-    assert result["step_id"] == "bluetooth_pick"
-    assert _errors(result) == {"base": "no_answer"}
-    assert "RS485 or CAN" in TEXTS["config"]["error"]["no_answer"]
-    pack.silence = False
-    result = await line.scanned(await line.submit(result, {CONF_DEVICE: ADDRESS}))
-    assert result["step_id"] == "bluetooth_found"
-
-
-async def test_an_ml314_that_answers_is_used_and_called_unverified(line: RadioLine) -> None:
-    """Its capacity gives it away; the form, the entry and the device say that nobody has tried one."""
-    await line.pack(name="Smart Battery-0001", spec=WALL)
-    result = await line.pick()
-    assert _fields(result)[CONF_MODEL] == "ML314-51.2-W08"
-    assert TEXTS["selector"]["note"]["options"]["unverified"] in result["description_placeholders"]["notes"]
-    entry = (await line.submit(result, {CONF_MODEL: "ML314-51.2-W08"}))["result"]
-    assert entry.data[CONF_UNVERIFIED] is True
-    await line.settle(15)
-    devices = dr.async_entries_for_config_entry(dr.async_get(line.hass), entry.entry_id)
-    assert {device.model for device in devices} == {"ML314-51.2-W08 (unverified)"}
-
-
-async def test_a_pack_that_is_called_an_ml314_by_its_owner_is_unverified(line: RadioLine) -> None:
-    """Where nothing of it says so the choice of the model does."""
-    await line.pack(name="Wall", spec=replace(WALL, capacity=280.0))
-    result = await line.pick()
-    assert _fields(result)[CONF_MODEL] is None
-    entry = (await line.submit(result, {CONF_MODEL: "ML314-51.2-W08"}))["result"]
-    assert entry.data[CONF_UNVERIFIED] is True
-
-
-# --- who cannot be reached -------------------------------------------------------------------------------------------
-
-
-async def test_a_pack_that_went_away_in_between_can_be_tried_again(line: RadioLine) -> None:
-    """The phone app has it: it was heard, and takes no connection."""
-    pack = await line.pack()
-    form = await line.discovered()
-    await pack.advertise(False)
-    result = await line.scanned(await line.submit(form, {}))
-    assert result["step_id"] == "bluetooth_confirm"
-    assert _errors(result) == {"base": "no_connection"}
-    assert result["description_placeholders"]["reason"]
-    await pack.advertise(True)
-    result = await line.scanned(await line.submit(result, {}))
-    assert result["step_id"] == "bluetooth_found"
-
-
-async def test_a_pack_that_was_never_heard_is_looked_for_once_more(line: RadioLine) -> None:
-    """Then it is said that it is not heard, with what Home Assistant knows; it may come into range meanwhile."""
-    result = await line.pick()
-    assert _errors(result) == {"base": "out_of_range"}
-    assert line.looked_around == 2
-    assert result["description_placeholders"]["reason"] == plain(radio.unreachable(line.hass, ADDRESS))
-    assert _fields(result)[CONF_DEVICE] == ADDRESS
-    await line.pack()
-    result = await line.scanned(await line.submit(result, {CONF_DEVICE: ADDRESS}))
-    assert result["step_id"] == "bluetooth_found"
-
-
-async def test_a_proxy_without_a_free_connection_is_named_as_the_reason(line: RadioLine) -> None:
-    """Not the pack."""
-    await line.pack()
-    line.air.slots = 0
-    result = await line.pick()
-    assert _errors(result) == {"base": "no_slot"}
-    line.air.slots = 1
-    result = await line.scanned(await line.submit(result, {CONF_DEVICE: ADDRESS}))
-    assert result["step_id"] == "bluetooth_found"
-
-
-async def test_a_connection_that_breaks_is_said(line: RadioLine) -> None:
-    """In the middle of every answer."""
-    pack = await line.pack()
-    pack.drop_mid_frame = True
-    result = await line.pick()
-    assert _errors(result) == {"base": "connection_lost"}
-    assert not line.air.connections
-
-
-async def test_without_an_adapter_it_is_said_at_once(hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody has to type an address first."""
-    line = RadioLine(hass, monkeypatch)
-    await line.start(proxy=False)
-    result = await line.open_radio_form()
-    assert result["type"] is FlowResultType.ABORT
-    assert result["reason"] == "no_bluetooth"
-    await line.stop()
-
-
-async def test_a_proxy_that_went_away_is_said(line: RadioLine) -> None:
-    """With the dialog open already."""
-    await line.pack()
-    form = await line.open_radio_form()
-    line.unplug_proxy()
-    result = await line.scanned(await line.submit(form, {CONF_DEVICE: ADDRESS}))
-    assert result["reason"] == "no_bluetooth"
-
-
-async def test_a_dialog_that_came_up_by_itself_says_that_the_proxy_went_away(line: RadioLine) -> None:
-    """It stays open, for when the proxy is back."""
-    await line.pack()
-    form = await line.discovered()
-    line.unplug_proxy()
-    result = await line.scanned(await line.submit(form, {}))
-    assert result["step_id"] == "bluetooth_confirm"
-    assert _errors(result) == {"base": "no_bluetooth"}
-
-
-async def test_a_dialog_that_is_closed_gives_the_connection_back(line: RadioLine) -> None:
-    """While the pack is being read."""
-    pack = await line.pack()
-    pack.silence = True
-    flow = await line.submit(await line.open_radio_form(), {CONF_DEVICE: ADDRESS})
-    await line.settle(2)
-    assert line.air.connections
-    line.hass.config_entries.flow.async_abort(flow["flow_id"])
-    await line.settle(2)
-    assert not line.air.connections
 
 
 # --- who is there already --------------------------------------------------------------------------------------------
@@ -365,7 +198,7 @@ async def test_a_pack_that_is_set_up_is_neither_offered_nor_listed(line: RadioLi
     await line.pack()
     entry = await line.add_pack()
     form = await line.open_radio_form()
-    assert _offered(form) == {}
+    assert offered(form) == {}
     result = await line.submit(form, {CONF_DEVICE: ADDRESS.lower()})
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "pack_already_configured"
@@ -400,7 +233,7 @@ async def test_a_pack_that_is_ignored_can_be_set_up_by_hand(line: RadioLine) -> 
     await line.hass.async_block_till_done(wait_background_tasks=True)
     assert line.hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
     form = await line.open_radio_form()
-    assert list(_offered(form)) == [ADDRESS]
+    assert list(offered(form)) == [ADDRESS]
     result = await line.scanned(await line.submit(form, {CONF_DEVICE: ADDRESS}))
     result = await line.submit(result, {})
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -466,7 +299,7 @@ async def test_the_same_pack_can_be_looked_at_anew(line: RadioLine) -> None:
     identity = _identifiers(line, entry)
     form = await _reconfigure(line, entry)
     assert form["step_id"] == "reconfigure_bluetooth"
-    assert _fields(form)[CONF_DEVICE] == ADDRESS
+    assert fields(form)[CONF_DEVICE] == ADDRESS
     older = ZetaSpeaker(SimBank(make_packs(1, VLRV, first=1), line.clock), generation=OLDER)
     await line.replace(pack, GattPack(line.air, ADDRESS, NAME, older))
     result = await line.scanned(await line.submit(form, {CONF_DEVICE: ADDRESS}))
@@ -492,11 +325,11 @@ async def test_another_address_is_another_pack(line: RadioLine) -> None:
     other = await line.pack(SECOND, "ZT-25.6V100Ah-0002")
     entry = await line.add_pack()
     form = await line.submit(await _reconfigure(line, entry), {CONF_DEVICE: SECOND})
-    assert _errors(form) == {"base": "another_address"}
+    assert errors(form) == {"base": "another_address"}
     assert form["description_placeholders"]["title"] == entry.title
     assert other.sessions == 0
     form = await line.submit(form, {CONF_DEVICE: "nonsense"})
-    assert _errors(form) == {"base": "bad_bluetooth_address"}
+    assert errors(form) == {"base": "bad_bluetooth_address"}
     assert entry.state is ConfigEntryState.LOADED
     assert entry.data[CONF_DEVICE] == f"bluetooth:{ADDRESS}"
 
@@ -552,11 +385,11 @@ async def test_the_strongest_signal_is_listed_first(line: RadioLine) -> None:
     line.advert(SECOND, rssi=-90, local_name="ZT-25.6V100Ah-0002")
     line.advert(ADDRESS, rssi=-50, service_uuids=["0000ff00-0000-1000-8000-00805f9b34fb"])
     form = await line.open_radio_form()
-    assert list(_offered(form).items()) == [
+    assert list(offered(form).items()) == [
         (ADDRESS, f"– ({ADDRESS}, -50 dBm)"),
         (SECOND, f"ZT-25.6V100Ah-0002 ({SECOND}, -90 dBm)"),
     ]
-    assert _fields(form)[CONF_DEVICE] == ""
+    assert fields(form)[CONF_DEVICE] == ""
     assert radio.rssi(line.hass, ADDRESS) == -50
     assert radio.rssi(line.hass, "A4:C1:37:00:00:03") is None
 

@@ -18,13 +18,7 @@ from custom_components.lfp_battery import buses
 from custom_components.lfp_battery.bms.protocols.can import CAN
 from custom_components.lfp_battery.bms.transports.can_address import Interface, Silence, parse_can_address
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
-from tests.flow_line import BUS, SOCKETCAN, TEXTS, FlowLine, readable, suggested
-
-
-def _offered(result: Any) -> dict[str, str]:
-    """The adapters that the form lists, by address."""
-    return {option["value"]: option["label"] for option in result["data_schema"].schema[CONF_DEVICE].config["options"]}
-
+from tests.flow_line import BUS, SOCKETCAN, TEXTS, FlowLine, offered, readable, suggested
 
 # --- adapters --------------------------------------------------------------------------------------------------------
 
@@ -67,7 +61,7 @@ async def test_what_is_there_can_be_chosen(
     remove = usb.async_register_serial_port_scanner(hass, ports)
     form = await line.submit(form, {CONF_DEVICE: "?"})
     remove()
-    assert _offered(form) == {
+    assert offered(form) == {
         "socketcan:can0": "can0 (SocketCAN, down)",
         "socketcan:can1": "can1 (SocketCAN, up)",
         "slcan:/dev/ttyACM0": "/dev/ttyACM0 – CANable2 (serial port)",
@@ -126,7 +120,7 @@ async def test_ports_that_cannot_be_listed_are_no_obstacle(line: FlowLine, monke
     monkeypatch.setattr(usb, "async_scan_serial_ports", fail)
     form = await line.open_bus_form()
     assert form["step_id"] == "can"
-    assert _offered(form).keys() <= {str(bus.address) for bus in buses.links()}
+    assert offered(form).keys() <= {str(bus.address) for bus in buses.links()}
 
 
 def test_the_dialog_has_words_for_every_kind_of_silence_and_adapter() -> None:

@@ -17,19 +17,13 @@ from custom_components.lfp_battery.bms.model import BankState, Identity, PackSta
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACK_COUNT, CONF_PACKS
 from custom_components.lfp_battery.settings import Settings
-from tests.flow_line import PORT, TEXTS, FlowLine, readable, suggested
+from tests.flow_line import PORT, TEXTS, FlowLine, offered, readable, suggested
 from tests.simulator.bank import SimBank
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.pylon import Profile, PylonSpeaker
-
-
-def _options(result: Any, key: str) -> list[str]:
-    """The choices that a field of a form offers."""
-    return [option["value"] for option in result["data_schema"].schema[key].config["options"]]
-
 
 # --- the way through -------------------------------------------------------------------------------------------------
 
@@ -121,7 +115,7 @@ async def test_the_model_can_be_chosen_among_those_with_as_many_cells(line: Flow
     """What was chosen from the catalog is kept with the entry."""
     line.plug(packs={2: SimPack(PackSpec(cells=8, serial="H8CELLS0000001"))})
     result = await line.scan()
-    models = _options(result, CONF_MODEL)
+    models = offered(result, CONF_MODEL)
     assert "ES25.6-100LP" in models
     assert "ES51.2-100LP" not in models
     result = await line.submit(result, {CONF_MODEL: "ES25.6-100LP"})
