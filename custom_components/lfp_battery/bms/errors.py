@@ -75,7 +75,8 @@ class HeatingProblem(StrEnum):
     PROTECTION = "protection"  # a protection other than against cold is active
     TOO_SOON = "too_soon"
     TOO_OFTEN = "too_often"
-    UNANSWERED = "unanswered"  # sent, not acknowledged, and the setting did not change
+    UNANSWERED = "unanswered"  # sent, not acknowledged, and read back unchanged
+    UNSEEN = "unseen"  # sent, acknowledged or not, and not read back since: nobody knows what came of it
     REFUSED = "refused"
     CONTRADICTED = "contradicted"  # acknowledged, and something else changed, or nothing did even after a restart
 

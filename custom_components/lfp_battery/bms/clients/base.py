@@ -48,7 +48,8 @@ class HeatingOutcome(StrEnum):
     """What came of switching the heating."""
 
     CONFIRMED = "confirmed"  # the pack says that the setting is as wished
-    ACCEPTED = "accepted"  # acknowledged, and not so yet: after the pack was switched off and on
+    ACCEPTED = "accepted"  # acknowledged, and read back unchanged: perhaps so after the pack was switched off and on
+    UNCHANGED = "unchanged"  # it was so already; nothing was sent
 
 
 class HeatingControl(Protocol):
