@@ -125,7 +125,7 @@ _WORDS = {
     LinkProblem.MISSING: "close the phone app",
     LinkProblem.UNREACHABLE: "Close the phone app",
     LinkProblem.NO_SLOT: "add a proxy",
-    LinkProblem.FOREIGN: "another maker",
+    LinkProblem.FOREIGN: "does not show the service that it was read by before. Switch the battery",
     LinkProblem.PAUSED: "Turn off Pause",
     LinkProblem.LOST: "was lost",
     LinkProblem.FAILED: "cannot be connected to",
@@ -144,6 +144,7 @@ async def test_every_problem_of_the_link_has_words_of_its_own(
     assert said in text
     assert ble.entry.title in text
     assert "port" not in text.lower().replace("report", "")
+    assert "delete" not in text.lower()  # a pack that was read is one of ours, whatever it shows now
     assert MAC not in ble.entry.title
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from homeassistant.components.switch import SwitchEntity
 from homeassistant.components.switch.const import DATA_COMPONENT
 from homeassistant.const import STATE_OFF, STATE_ON
-from homeassistant.core import Context, Event
+from homeassistant.core import Context
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 import pytest
 from pytest_homeassistant_custom_component.common import MockUser, async_capture_events
@@ -29,6 +30,13 @@ def _kinds(ble: BleHome) -> list[str]:
     return [entry.domain for key, entry in ble.entities(ble.device(1)).items() if key == "heating"]
 
 
+def _entity(ble: BleHome) -> SwitchEntity:
+    """The switch itself, for what Home Assistant does not call while it is unavailable."""
+    found = ble.hass.data[DATA_COMPONENT].get_entity(ble.entity_id(1, "heating"))
+    assert isinstance(found, SwitchEntity)
+    return found
+
+
 async def _refused(ble: BleHome, on: bool) -> tuple[str, str]:
     """Turn the switch, which must fail; the kind of failure and the words that the person reads."""
     with pytest.raises(HomeAssistantError) as caught:
@@ -39,15 +47,6 @@ async def _refused(ble: BleHome, on: bool) -> tuple[str, str]:
     shown = TEXTS["exceptions"][key]["message"].format(**words)
     assert str(error) == shown.removesuffix(".")
     return key, shown
-
-
-async def _act(ble: BleHome, on: bool) -> Event[Any]:
-    """Turn the switch, whatever comes of it, and return what was told of it."""
-    events: list[Event[Any]] = async_capture_events(ble.hass, heating.EVENT)
-    with suppress(HomeAssistantError):
-        await ble.turn("heating", on)
-    (event,) = events
-    return event
 
 
 # --- where it is -----------------------------------------------------------------------------------------------------
@@ -73,14 +72,30 @@ async def test_a_pack_that_never_said_how_its_heating_is_set_has_neither(ble: Bl
     assert ble.state(1, "heater").state == STATE_OFF
 
 
-async def test_a_setting_that_is_not_said_any_more_is_unknown_and_not_off(ble: BleHome) -> None:
-    """The pack has other firmware by now, and answers fewer registers."""
-    ble.put_up(heating=True)
+@pytest.mark.parametrize("allow", [True, False])
+async def test_a_setting_that_is_not_said_any_more_is_neither_off_nor_a_dead_switch(ble: BleHome, allow: bool) -> None:
+    """The pack has other firmware by now, and answers fewer registers: nobody can turn what cannot be read back."""
+    ble.put_up(heating=True, allow=allow)
     ble.pack.registers = 39
     await ble.start()
     await ble.wait(2 * CYCLE)
     assert ble.state(1, "connectivity").state == STATE_ON
-    assert ble.state(1, "heating").state == "unknown"
+    assert ble.state(1, "heating").state == ("unavailable" if allow else "unknown")
+
+
+async def test_a_switch_comes_and_goes_with_the_setting_that_is_said(ble: BleHome) -> None:
+    """Unavailable while a fresh answer does not hold it, and there again with what is read then."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    assert ble.state(1, "heating").state == STATE_OFF
+    pack = ble.link.packs[1]
+    report = replace(pack.data, state=replace(pack.state, heating_enabled=None))
+    pack.async_publish(report)
+    assert ble.state(1, "heating").state == "unavailable"
+    assert ble.state(1, "heater").state == STATE_OFF
+    pack.async_publish(replace(report, state=replace(pack.state, heating_enabled=True)))
+    assert ble.state(1, "heating").state == STATE_ON
 
 
 async def test_taking_the_permission_back_leaves_no_orphan(ble: BleHome) -> None:
@@ -132,14 +147,31 @@ async def test_turning_it_sends_one_frame_and_shows_what_the_pack_then_says(
 
 
 async def test_a_wish_that_is_so_already_sends_nothing(ble: BleHome) -> None:
-    """And is confirmed all the same."""
+    """Nor is it told of, because nothing was switched; also when the app did it a moment before."""
     ble.put_up(heating=True)
     await ble.start()
     await ble.wait()
-    event = await _act(ble, True)
-    assert event.data["outcome"] == "confirmed"
+    events = async_capture_events(ble.hass, heating.EVENT)
+    await ble.turn("heating", True)
+    ble.pack.heating = False
+    await ble.turn("heating", False)
+    assert events == []
     assert ble.pack.writes == []
     assert CONF_HEATING not in ble.entry.data
+
+
+async def test_what_it_was_is_what_the_act_itself_has_read(ble: BleHome) -> None:
+    """Turned on in the app a moment before, it is turned off here: from on to off, whatever was shown until then."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    events = async_capture_events(ble.hass, heating.EVENT)
+    ble.pack.heating = True
+    assert ble.state(1, "heating").state == STATE_OFF
+    await ble.turn("heating", False)
+    ((event,), frames) = events, [frame.hex() for _, frame in ble.pack.writes]
+    assert (event.data["old"], event.data["new"], event.data["outcome"]) == (True, False, "confirmed")
+    assert frames == ["100a01002576"]
 
 
 async def test_two_turns_at_once_wait_for_each_other(ble: BleHome) -> None:
@@ -197,11 +229,15 @@ def _say_nothing(ble: BleHome) -> None:
 @pytest.mark.parametrize(
     ("prepare", "outcome", "said"),
     [
-        (_refuse, "refused", "refused to have its heating switched"),
-        (_ignore, "accepted", "takes effect after the battery was switched off and on"),
-        (_wait_for_restart, "accepted", "takes effect after the battery was switched off and on"),
+        (_refuse, "refused", "refused to have its heating switched. Home Assistant"),
+        (_ignore, "accepted", "says that it is set as before. It may take effect only after"),
+        (_wait_for_restart, "accepted", "says that it is set as before. It may take effect only after"),
         (_disturb, "contradicted", "is not what was asked for"),
-        (_say_nothing, "unanswered", "did not say that it switched"),
+        (
+            _say_nothing,
+            "unanswered",
+            "did not answer to having its heating switched, and says that it is set as before",
+        ),
     ],
 )
 async def test_what_a_pack_does_instead_has_its_words(
@@ -277,9 +313,10 @@ async def test_a_pack_that_does_not_say_how_it_is_set_is_not_switched(ble: BleHo
     ble.pack.registers = 39
     await ble.start()
     await ble.wait(2 * CYCLE)
-    key, shown = await _refused(ble, True)
-    assert key == "heating_unknown"
-    assert shown.startswith("Nothing was sent")
+    with pytest.raises(ServiceValidationError) as caught:  # by whoever turned it just then
+        await ble.drive(_entity(ble).async_turn_on())
+    assert caught.value.translation_key == "heating_unknown"
+    assert str(caught.value).startswith("Nothing was sent")
     assert ble.pack.writes == []
 
 
@@ -288,8 +325,7 @@ async def test_a_lost_link_is_said_to_be_lost(ble: BleHome) -> None:
     ble.put_up()
     await ble.start()
     await ble.wait()
-    switch = ble.hass.data[DATA_COMPONENT].get_entity(ble.entity_id(1, "heating"))
-    assert switch is not None
+    switch = _entity(ble)
     events = async_capture_events(ble.hass, heating.EVENT)
     ble.bus.unplug()
     await ble.wait(2)

@@ -58,7 +58,9 @@ def async_offer_again(hass: HomeAssistant, entry: ConfigEntry[Any]) -> None:
 
 
 def _change(hass: HomeAssistant, entry: ConfigEntry[Any], address: int, changes: Mapping[str, Any]) -> None:
-    """Keep what is not empty; an entry without any of it has no key for it."""
+    """Keep what is not empty; an entry without any of it has no key for it, and one that was removed keeps nothing."""
+    if hass.config_entries.async_get_entry(entry.entry_id) is not entry:
+        return
     known: dict[str, dict[str, Any]] = dict(entry.data.get(CONF_HEATING, {}))
     kept = {name: value for name, value in {**known.pop(str(address), {}), **changes}.items() if value}
     if kept:

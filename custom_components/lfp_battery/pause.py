@@ -19,6 +19,7 @@ class Pause:
         self._clock = clock
         self._changed = changed
         self._end: Handle | None = None
+        self.stopped = False  # nothing is to be begun any more: the client goes
 
     @property
     def active(self) -> bool:
@@ -26,7 +27,7 @@ class Pause:
         return self._end is not None
 
     def begin(self) -> None:
-        """Let go of the link; asked once more, the time begins anew."""
+        """Let go of the link; asked once more, the time begins anew. Not to be called once it is stopped."""
         was = self._forget()
         self._end = self._clock.call_later(LONGEST, self.end)
         if not was:
@@ -41,6 +42,7 @@ class Pause:
 
     def stop(self) -> None:
         """Leave everything as it is: the client is about to go."""
+        self.stopped = True
         self._forget()
 
     def _forget(self) -> bool:

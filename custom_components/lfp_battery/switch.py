@@ -1,13 +1,15 @@
 """Switches: the heating of a pack, where Home Assistant may control it, and the pause of a Bluetooth connection."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, override
 
 from homeassistant.components.switch import DOMAIN as SWITCH_DOMAIN, SwitchEntity, SwitchEntityDescription
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID, EntityCategory
-from homeassistant.core import HomeAssistant
+from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -20,9 +22,14 @@ from .entity import HEATING, LfpEntity, LfpEntityDescription, always, async_add_
 from .link import LfpConfigEntry
 from .pause import Pause
 
-# One after the other: the heating is not switched while the last time is still being read back, nor paused meanwhile.
+# One after the other: nothing is paused while somebody waits for what comes of switching the heating.
 PARALLEL_UPDATES = 1
 
+# The reason to load anew came while the entry is loaded, or while it loads: with what was known before.
+_TAKES_EFFECT_BY_RELOAD = frozenset({ConfigEntryState.LOADED, ConfigEntryState.SETUP_IN_PROGRESS})
+
+# The pack says that the setting is as wished.
+_AS_WISHED = frozenset({HeatingOutcome.CONFIRMED, HeatingOutcome.UNCHANGED})
 # Refused before anything was sent; the person may do it at another time.
 _NOT_NOW = frozenset(
     {
@@ -40,7 +47,17 @@ class LfpSwitchDescription(LfpEntityDescription, SwitchEntityDescription):
     """A switch."""
 
 
-SETTING = LfpSwitchDescription(key=HEATING, translation_key=HEATING, exists_fn=lambda unit: unit.controls_heating)
+def _says_how_it_is_set(unit: LfpUnit) -> bool:
+    """A pack with other firmware by now may not; what cannot be read back is not switched."""
+    return unit.online and isinstance(unit, LfpPackCoordinator) and unit.state.heating_enabled is not None
+
+
+SETTING = LfpSwitchDescription(
+    key=HEATING,
+    translation_key=HEATING,
+    exists_fn=lambda unit: unit.controls_heating,
+    available_fn=_says_how_it_is_set,
+)
 PAUSE = LfpSwitchDescription(
     key="pause",
     translation_key="pause",
@@ -72,6 +89,11 @@ class LfpHeatingSwitch(LfpEntity, SwitchEntity):
     coordinator: LfpPackCoordinator
     entity_description: LfpSwitchDescription
 
+    def __init__(self, unit: LfpUnit, description: LfpSwitchDescription) -> None:
+        """Nobody has switched anything yet."""
+        super().__init__(unit, description)
+        self._turn = asyncio.Lock()  # of the act that is under way, also when nobody waits for it any more
+
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         """Have the pack warm itself when it is cold."""
@@ -89,55 +111,91 @@ class LfpHeatingSwitch(LfpEntity, SwitchEntity):
         return before is not self._attr_is_on
 
     async def _switch(self, *, enabled: bool) -> None:
-        """Do it once, tell of it whatever comes, and raise unless the pack says that it is so."""
-        context, before = self._context, self.coordinator.state.heating_enabled
-        outcome, failure = await self._attempt(enabled=enabled)
-        entry = self.registry_entry
-        self.hass.bus.async_fire(
-            heating.EVENT,
-            {
-                ATTR_DEVICE_ID: entry.device_id if entry is not None else None,
-                ATTR_ENTITY_ID: self.entity_id,
-                "old": before,
-                "new": enabled,
-                "outcome": outcome,
-            },
-            context=context,
-        )
+        """Do it once, and raise unless the pack says that it is so.
+
+        A script that is stopped takes back what was not sent yet. What was sent cannot be taken back: it is followed to
+        its end and told of, whoever waits.
+        """
+        context, entry = self._context, self.coordinator.config_entry
+        await self._turn.acquire()
+        known = self._acts()
+        act = entry.async_create_task(self.hass, self._act(context, enabled=enabled, known=known), "heating of")
+        act.add_done_callback(lambda _: self._turn.release())
+        try:
+            failure = await asyncio.shield(act)
+        except asyncio.CancelledError:
+            if not self._acts() - known:
+                act.cancel()
+            raise
         if failure is not None:
             raise failure
+
+    def _acts(self) -> frozenset[datetime]:
+        """When frames were sent."""
+        control = self.coordinator.client.heating
+        return frozenset() if control is None else frozenset(control.acts(self.coordinator.address))
+
+    async def _act(
+        self, context: Context | None, *, enabled: bool, known: frozenset[datetime]
+    ) -> HomeAssistantError | None:
+        """Do it and tell of it, then keep what is to be remembered; what is to be raised. `known`: acts before this."""
+        before = self.coordinator.state.heating_enabled
+        outcome, failure = await self._attempt(enabled=enabled)
+        if self._acts() - known:
+            before = not enabled  # as the act itself has read it: else there would have been nothing to send
+        if outcome != HeatingOutcome.UNCHANGED:
+            entry = self.registry_entry
+            self.hass.bus.async_fire(
+                heating.EVENT,
+                {
+                    ATTR_DEVICE_ID: entry.device_id if entry is not None else None,
+                    ATTR_ENTITY_ID: self.entity_id,
+                    "old": before,
+                    "new": enabled,
+                    "outcome": outcome,
+                },
+                context=context,
+            )
+        self._remember(failure)
+        return failure
 
     async def _attempt(self, *, enabled: bool) -> tuple[str, HomeAssistantError | None]:
         """What came of it, and what is to be raised."""
         pack, entry = self.coordinator, self.coordinator.config_entry
         control = pack.client.heating
         if control is None or pack.address in dict(heating.withdrawn(entry.data)):
-            return heating.WITHDRAWN, ServiceValidationError(**self._problem(heating.WITHDRAWN))
+            return heating.WITHDRAWN, ServiceValidationError(**_problem(self, f"heating_{heating.WITHDRAWN}"))
         try:
             outcome = await control.switch(pack.address, enabled=enabled)
         except HeatingError as err:
             kind = ServiceValidationError if err.problem in _NOT_NOW else HomeAssistantError
-            if err.withdraws:
-                LOGGER.warning("%s: the heating is not switched any more (%s)", entry.title, err.problem)
-                heating.async_withdraw(self.hass, entry, pack.address, err.problem)
-                if entry.state is ConfigEntryState.LOADED:
-                    self.hass.config_entries.async_schedule_reload(entry.entry_id)
-            return str(err.problem), _because(kind(**self._problem(err.problem)), err)
+            return str(err.problem), _because(kind(**_problem(self, f"heating_{err.problem}")), err)
         except LinkError as err:
             return heating.NO_LINK, _because(HomeAssistantError(**link_problem(self.hass, entry, err)), err)
-        finally:
-            heating.async_note_acts(self.hass, entry, pack.address, control.acts(pack.address))
-        if outcome is HeatingOutcome.CONFIRMED:
+        if outcome in _AS_WISHED:
             return str(outcome), None
-        return str(outcome), HomeAssistantError(**self._problem(outcome))
+        return str(outcome), HomeAssistantError(**_problem(self, f"heating_{outcome}"))
 
-    def _problem(self, outcome: str) -> Mapping[str, Any]:
-        device = self.device_entry
-        return {
-            "translation_domain": DOMAIN,
-            "translation_key": f"heating_{outcome}",
-            "translation_placeholders": {"name": (device and (device.name_by_user or device.name)) or ""},
-        }
+    def _remember(self, failure: HomeAssistantError | None) -> None:
+        """That frames were sent, and that no more are to be; an entry that was removed meanwhile remembers nothing."""
+        pack, entry = self.coordinator, self.coordinator.config_entry
+        if (control := pack.client.heating) is not None:
+            heating.async_note_acts(self.hass, entry, pack.address, control.acts(pack.address))
+        cause = failure.__cause__ if failure is not None else None
+        if isinstance(cause, HeatingError) and cause.withdraws:
+            LOGGER.warning("%s: the heating is not switched any more (%s)", entry.title, cause.problem)
+            heating.async_withdraw(self.hass, entry, pack.address, cause.problem)
+            if entry.state in _TAKES_EFFECT_BY_RELOAD:
+                self.hass.config_entries.async_schedule_reload(entry.entry_id)
+
+
+def _problem(entity: LfpEntity, key: str) -> Mapping[str, Any]:
+    device = entity.device_entry
+    return {
+        "translation_domain": DOMAIN,
+        "translation_key": key,
+        "translation_placeholders": {"name": (device and (device.name_by_user or device.name)) or ""},
+    }
 
 
 def _because(failure: HomeAssistantError, cause: Exception) -> HomeAssistantError:
@@ -159,6 +217,8 @@ class LfpPauseSwitch(LfpEntity, SwitchEntity):
     @override
     async def async_turn_on(self, **kwargs: Any) -> None:
         """Leave the pack to somebody else."""
+        if self._pause.stopped:  # whoever waited for something else to be done, until the entry was unloaded
+            raise HomeAssistantError(**_problem(self, "pause_too_late"))
         self._pause.begin()
 
     @override
