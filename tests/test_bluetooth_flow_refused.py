@@ -11,7 +11,6 @@ import pytest
 
 from custom_components.lfp_battery import radio
 from custom_components.lfp_battery.const import CONF_UNVERIFIED
-from custom_components.lfp_battery.findings import plain
 from tests.flow_line import TEXTS, errors, fields, offered
 from tests.radio_line import ADDRESS, RadioLine
 from tests.simulator.gatt.impostor import JbdSpeaker, jbd_pack
@@ -110,7 +109,9 @@ async def test_a_pack_that_was_never_heard_is_looked_for_once_more(line: RadioLi
     result = await line.pick()
     assert errors(result) == {"base": "out_of_range"}
     assert line.looked_around == 2
-    assert result["description_placeholders"]["reason"] == plain(radio.unreachable(line.hass, ADDRESS))
+    reason = result["description_placeholders"]["reason"]
+    assert reason == radio.unreachable(line.hass, ADDRESS)
+    assert "\\" not in reason  # errors are no Markdown
     assert fields(result)[CONF_DEVICE] == ADDRESS
     await line.pack()
     result = await line.scanned(await line.submit(result, {CONF_DEVICE: ADDRESS}))

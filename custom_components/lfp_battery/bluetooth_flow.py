@@ -31,11 +31,8 @@ from .findings import (
     figures,
     is_unverified,
     models_for,
-    on_can,
-    over_bluetooth,
     plain,
     printable,
-    records_in,
     suggested_model,
 )
 from .flow_texts import Failure
@@ -185,7 +182,7 @@ class BluetoothFlow(CanFlow):
             return Failure(error="no_bluetooth")
         return Failure(
             error=_PROBLEMS.get(problem, "bluetooth_failed"),
-            placeholders={"reason": plain(radio.unreachable(self.hass, address))},
+            placeholders={"reason": printable(radio.unreachable(self.hass, address))},  # shown as plain text
             final=problem is LinkProblem.FOREIGN,
         )
 
@@ -215,23 +212,7 @@ class BluetoothFlow(CanFlow):
 
     def _radio_notes(self) -> str:
         """What there is to know before going on, besides the figures."""
-        notes = []
-        if is_unverified(self._data, {}):
-            notes.append(self._words.text("note", "unverified"))
-        if titles := self._maybe_the_same():
-            notes.append(self._words.text("note", "maybe_twice", titles=titles))
-        return "\n\n".join(notes)
-
-    def _maybe_the_same(self) -> str:
-        """Titles of entries on a cable with packs of as many cells, which no serial number tells from this one."""
-        cells = {record.cells for record in records_in(self._data)}
-        return ", ".join(
-            plain(entry.title)
-            for entry in self._other_entries()
-            if not over_bluetooth(entry.data)
-            and not on_can(entry.data)
-            and any(record.cells in cells for record in records_in(entry.data))
-        )
+        return self._words.text("note", "unverified") if is_unverified(self._data, {}) else ""
 
     def _suggested_model(self, data: Mapping[str, Any]) -> str | None:
         """What the form begins with, of those that can be chosen."""

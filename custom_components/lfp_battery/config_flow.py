@@ -50,13 +50,14 @@ from .findings import (
     name_of,
     on_can,
     over_bluetooth,
+    plain,
     reported_model,
     rows,
     speaks_for_packs,
     unique_id,
 )
 from .flow_texts import notes
-from .moving import Same, changes_protocol, left_behind, merged, same_battery, share_a_serial
+from .moving import Same, changes_protocol, left_behind, may_be_one, merged, same_battery, share_a_serial
 from .options_flow import LfpBatteryOptionsFlow, model_selector, pack_count_selector
 from .scan_flow import ANY_FAMILY, CONF_SHARED, SPEED_AUTO
 from .settings import observes
@@ -222,6 +223,8 @@ class LfpBatteryConfigFlow(BluetoothFlow, domain=DOMAIN):
         warnings = []
         if step_id != "confirm_twice" and (titles := self._titles()):
             warnings.append(self._words.text("note", "twice", titles=titles))
+        if alike := [plain(entry.title) for entry in self._other_entries() if may_be_one(entry.data, self._data)]:
+            warnings.append(self._words.text("note", "maybe_twice", titles=", ".join(alike)))
         if step_id != "confirm_unsure" and is_doubtful(self._report):
             warnings.append(self._words.text("note", "doubtful"))
         return warnings

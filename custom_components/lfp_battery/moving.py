@@ -48,6 +48,17 @@ def share_a_serial(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return any(could_be_serial(serial) for serial in ours & theirs)
 
 
+def may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether one battery may be behind two links of which just one is Bluetooth, where no serial number tells.
+
+    Only a number of cells speaks against it, where both say it.
+    """
+    if over_bluetooth(one) is over_bluetooth(other):
+        return False
+    ours, theirs = ({record.cells for record in records_in(data)} - {None} for data in (one, other))
+    return not ours or not theirs or not ours.isdisjoint(theirs)
+
+
 def same_battery(known: Mapping[str, Any], found: Mapping[str, Any]) -> Same:
     """Whether what was found can be what is known.
 

@@ -144,7 +144,11 @@ class LfpBatteryOptionsFlow(OptionsFlowWithReload):
             fields[vol.Required(CONF_ALLOW_HEATING, default=False)] = BooleanSelector()
         fields[vol.Required(CONF_HOLD, default=True)] = BooleanSelector()
         words = await Words.async_load(self.hass)
-        withdrawn = words.text("note", "heating_withdrawn") if any(heating.withdrawn(entry.data)) else ""
+        withdrawn = ""
+        if any(heating.withdrawn(entry.data)):
+            # without the permission there is no repair that it could point at
+            allowed = entry.options.get(CONF_ALLOW_HEATING)
+            withdrawn = words.text("note", "heating_withdrawn" if allowed else "heating_withdrawn_unwanted")
         return self._show("bluetooth", fields, entry.options, withdrawn=withdrawn)
 
     def _show(
