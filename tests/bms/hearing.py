@@ -6,6 +6,7 @@ Everything that the client tells is held against what the packs really sent.
 import asyncio
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 import random
 from typing import Any, override
 
@@ -81,7 +82,7 @@ SCENES: tuple[Scene, ...] = (
         Scene(
             protocol="growatt-rs485",
             habit=habit,
-            speaker=_modbus(lambda dialect=dialect: GrowattMap(dialect)),  # type: ignore[misc]
+            speaker=_modbus(partial(GrowattMap, dialect)),
             for_bank=True,
         )
         for habit, dialect in (
@@ -95,7 +96,7 @@ SCENES: tuple[Scene, ...] = (
         Scene(
             protocol="voltronic-bms-485-20200325",
             habit=habit,
-            speaker=_modbus(lambda dialect=dialect: VoltronicMap(dialect)),  # type: ignore[misc]
+            speaker=_modbus(partial(VoltronicMap, dialect)),
             for_bank=True,
         )
         for habit, dialect in (("narrow", VoltronicDialect.WORDS16), ("wide", VoltronicDialect.STANDARD))
@@ -104,7 +105,7 @@ SCENES: tuple[Scene, ...] = (
         Scene(
             protocol="pace-modbus-1.3",
             habit=habit,
-            speaker=_modbus(lambda dialect=dialect: PaceMap(dialect)),  # type: ignore[misc]
+            speaker=_modbus(partial(PaceMap, dialect)),
         )
         for habit, dialect in (
             ("whole", PaceDialect.DOCUMENTED),

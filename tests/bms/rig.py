@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
-from custom_components.lfp_battery.bms.clock import DrivenClock
+from custom_components.lfp_battery.bms.clock import Clock, DrivenClock
 from custom_components.lfp_battery.bms.errors import LinkError
 from custom_components.lfp_battery.bms.model import BankState, CycleReport, PackState, PollReport
 from custom_components.lfp_battery.bms.protocols import POLLED
@@ -19,7 +19,7 @@ from tests.simulator.pylon import Profile, PylonSpeaker
 class Told:
     """A listener that keeps everything, with the time."""
 
-    clock: DrivenClock
+    clock: Clock
     packs: list[tuple[float, PollReport[PackState]]] = field(default_factory=list)
     banks: list[tuple[float, PollReport[BankState]]] = field(default_factory=list)
     cycles: list[CycleReport] = field(default_factory=list)

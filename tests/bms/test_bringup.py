@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import tty
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process.wait(10)
 
 
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[dict[str, object]], str]:
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     """Exit status, JSON lines of standard output, and what a person read."""
     status = main(arguments)
     captured = capsys.readouterr()
@@ -78,7 +79,7 @@ def test_a_scan_leaves_a_capture_that_replays_without_serial_numbers(
     )
     status, (report,), _ = run(capsys, *arguments)
     assert (status, report["experimental"]) == (0, False)
-    serial = report["packs"][0]["identity"]["serial"]  # type: ignore[index]
+    serial = report["packs"][0]["identity"]["serial"]
     text = file.read_text()
     assert serial.encode().hex() not in text
     assert serial.encode().hex().upper().encode().hex() not in text
@@ -127,7 +128,7 @@ def test_a_record_of_a_poll_replays_to_the_same_values(
     assert isinstance(state, dict)
     status, replayed, _ = run(capsys, "replay", str(file))
     assert status == 0
-    packs = [line["packs"]["2"] for line in replayed if line.get("packs")]  # type: ignore[index]
+    packs = [line["packs"]["2"] for line in replayed if line.get("packs")]
     assert packs[0]["cell_voltages"] == state["cell_voltages"]
     assert any(line.get("request") and line["ours"] for line in replayed)
     status, _, words = run(capsys, *arguments)
@@ -178,7 +179,7 @@ def test_listening_reads_questions_answers_and_noise(capsys: pytest.CaptureFixtu
     assert "nothing came" not in words
     assert lines[0]["request"]
     packs = next(line["packs"] for line in lines if line.get("packs"))
-    assert packs["2"]["charge_voltage_limit"] == 28.4  # type: ignore[index]
+    assert packs["2"]["charge_voltage_limit"] == 28.4
     assert any(line.get("reason") for line in lines)
     assert any(line.get("bytes") == "8081" for line in lines)
 

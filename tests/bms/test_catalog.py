@@ -13,6 +13,7 @@ from custom_components.lfp_battery.bms.catalog import (
     Peak,
     Signal,
     Span,
+    StorageSpan,
     find_family,
     find_model,
     model_of_advert,
@@ -160,7 +161,7 @@ def test_growatt_figures_are_those_of_its_manual() -> None:
     assert (pack.nominal_energy, pack.usable_energy) == (6.5, 6.0)
     assert (pack.charge.standard, pack.charge.maximum, pack.discharge.maximum) == (64.0, None, 85.0)
     assert pack.discharge.peaks == (Peak(96.0, 3.0),)
-    assert pack.storage_temperatures[1] == (-20.0, 45.0, 6)
+    assert pack.storage_temperatures[1] == StorageSpan(-20.0, 45.0, 6)
     owner = family("growatt_65")
     assert (owner.max_parallel, owner.low_soc, owner.addressing) == (2, 15.0, Addressing.NONE)
 

@@ -1,6 +1,7 @@
 """The clock that tests drive."""
 
 import asyncio
+from functools import partial
 
 from custom_components.lfp_battery.bms.clock import DrivenClock, SystemClock
 
@@ -9,8 +10,12 @@ async def test_calls_run_in_the_order_in_which_they_fall_due() -> None:
     """Whatever the order of asking, and each at its own time."""
     clock = DrivenClock()
     seen: list[tuple[str, float]] = []
+
+    def note(name: str) -> None:
+        seen.append((name, clock.monotonic()))
+
     for name, delay in (("b", 2.0), ("a", 1.0), ("c", 2.0)):
-        clock.call_later(delay, lambda name=name: seen.append((name, clock.monotonic())))
+        clock.call_later(delay, partial(note, name))
     await clock.advance(1.5)
     assert seen == [("a", 1.0)]
     await clock.advance(10)

@@ -222,7 +222,7 @@ def test_only_read_commands_can_be_asked() -> None:
     assert encode(Command.CELLS, 14) == b"bat 14\r"
     for words in ("login debug", "shut", "trst", "updata", "logout"):
         with pytest.raises(TypeError):
-            encode(words)  # type: ignore[arg-type]
+            encode(words)  # type: ignore[arg-type]  # what must fail
     for number in (0, 17, 2026):
         with pytest.raises(ValueError, match="never asked"):
             encode(Command.CELLS, number)

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 import subprocess
 import sys
-from typing import Any
+from typing import Any, override
 
 import pymodbus
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from custom_components.lfp_battery.bms.__main__ import main
 from custom_components.lfp_battery.bms.decoding import answer, plain
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Mode, Severity
-from tests.simulator.pylon import encode
+from tests.simulator.pylon_wire import encode
 
 from .captured import Captured, text_frames
 
@@ -239,6 +239,7 @@ def test_being_stopped_is_no_traceback(monkeypatch: pytest.MonkeyPatch, stop: ty
     class Output(StringIO):
         """Takes nothing."""
 
+        @override
         def write(self, text: str) -> int:
             """Refuse."""
             raise stop

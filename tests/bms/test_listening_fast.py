@@ -49,7 +49,7 @@ def _hearing(loop: str, turn: float) -> tuple[Hearing, Counter[str]]:
         outcomes[overheard.outcome.value] += 1
         take(overheard, now)
 
-    hearing.client._take = count  # type: ignore[method-assign]
+    hearing.client._take = count  # type: ignore[method-assign]  # a stand-in
     return hearing, outcomes
 
 

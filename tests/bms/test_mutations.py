@@ -6,7 +6,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, request
-from tests.simulator.pylon import encode
+from tests.simulator.pylon_wire import encode
 
 from .captured import samples, text_frames
 from .mutation import Fault, Sample, run, table

@@ -60,7 +60,8 @@ def test_a_bit_means_exactly_what_the_table_says(row: Mapping[str, Any]) -> None
     state = decoded.packs[1]
     assert [name for name in FLAGS if getattr(state, name)] == ([row["flag"]] if "flag" in row else [])
     if row["list"] in TAIL:
-        assert decoded.info["tail"][row["list"]] == (row["name"],)  # type: ignore[index]
+        tail: Any = decoded.info["tail"]
+        assert tail[row["list"]] == (row["name"],)
         assert state.alarms == frozenset()
     elif row.get("condition"):
         alarm = Alarm(condition=Condition(row["condition"]), severity=Severity(row["severity"]), cell=cell)

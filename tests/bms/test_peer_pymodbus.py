@@ -78,7 +78,7 @@ async def _read(modem: NullModem, page: Page, protocol: str) -> BankState:
         [SimDevice(1, simdata=_blocks(page.words))], framer=FramerType.RTU, port=modem.ports[0], baudrate=9600
     )
     serving = asyncio.create_task(server.serve_forever())
-    told = Told(clock)  # type: ignore[arg-type]
+    told = Told(clock)
     transport = SerialTransport(modem.ports[1], 9600, clock=clock)
     client = PolledClient(transport, POLLED[protocol], clock=clock, listener=told, addresses=[1])
     task = asyncio.create_task(client.run())
@@ -89,7 +89,7 @@ async def _read(modem: NullModem, page: Page, protocol: str) -> BankState:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await server.shutdown()
+        await server.shutdown()  # type: ignore[no-untyped-call]  # pymodbus annotates nothing here
         await asyncio.gather(serving, return_exceptions=True)
     state = told.banks[-1][1].state
     assert state is not None

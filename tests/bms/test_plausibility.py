@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 import math
 import random
+from typing import Any
 
 from hypothesis import given, strategies as st
 import pytest
@@ -52,12 +53,10 @@ def test_an_ordinary_reading_passes_untouched() -> None:
         ({"energy_charged": -0.1}, "energy_charged", "out_of_range"),
     ],
 )
-def test_a_value_that_cannot_be_is_held_back_with_its_reason(
-    changes: dict[str, object], field: str, reason: str
-) -> None:
+def test_a_value_that_cannot_be_is_held_back_with_its_reason(changes: dict[str, Any], field: str, reason: str) -> None:
     """One rule each; what was good before stands in for it."""
     gate = used_to()
-    spoilt = replace(GOOD, **changes)  # type: ignore[arg-type]
+    spoilt = replace(GOOD, **changes)
     assert gate.needs_second_reading(spoilt)
     state, held = gate.admit(spoilt)
     assert held[field] == reason
@@ -218,7 +217,7 @@ def test_a_new_alarm_is_asked_about_and_never_held_back() -> None:
     gate = used_to()
     assert gate.needs_second_reading(alarmed)
     assert gate.admit(alarmed, GOOD)[0].alarms == frozenset()
-    assert gate.admit(alarmed)[0].alarms == {SHORT_CIRCUIT}
+    assert gate.admit(alarmed)[0].alarms == frozenset({SHORT_CIRCUIT})
     assert not gate.needs_second_reading(alarmed)
     assert not gate.needs_second_reading(GOOD)
 
@@ -227,7 +226,7 @@ def test_alarms_pass_although_the_rest_is_held_back() -> None:
     """Also when the second reading brought no alarms."""
     alarmed = replace(GOOD, current=3000.0, alarms=frozenset({SHORT_CIRCUIT}))
     state, held = used_to().admit(alarmed, replace(GOOD, alarms=None))
-    assert state.alarms == {SHORT_CIRCUIT}
+    assert state.alarms == frozenset({SHORT_CIRCUIT})
     assert held == {}
 
 

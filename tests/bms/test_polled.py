@@ -170,7 +170,9 @@ async def test_with_polling_off_nothing_is_sent_but_what_is_asked_for(make_rig: 
     assert rig.bus.bytes_received == before
     task = asyncio.create_task(rig.client.read(2))
     await rig.clock.advance(2.0)
-    assert task.result().received > start
+    received = task.result().received
+    assert received is not None
+    assert received > start
     rig.client.set_polling(enabled=True)
     await rig.clock.advance(3.0)
     assert rig.told.cycles[-1].answered == {2, 3}
@@ -319,20 +321,20 @@ async def test_one_refusal_is_not_believed_and_alarms_are_never_given_up(make_ri
         replies = answer(data, now)
         return [replace(reply, data=refusal) if reply.request[5:9] == ALARMS else reply for reply in replies]
 
-    rig.speaker.feed = refuse_alarms  # type: ignore[method-assign]
+    rig.speaker.feed = refuse_alarms  # type: ignore[method-assign]  # a stand-in
     await rig.clock.advance(10.0)
-    rig.speaker.feed = answer  # type: ignore[method-assign]
+    rig.speaker.feed = answer  # type: ignore[method-assign]  # a stand-in
     await rig.clock.advance(10.0)
     state = rig.told.last(2).state
     assert state is not None
     assert state.alarms is not None
-    rig.speaker.feed = refuse_alarms  # type: ignore[method-assign]
+    rig.speaker.feed = refuse_alarms  # type: ignore[method-assign]  # a stand-in
     await rig.clock.advance(60.0)
     state = rig.told.last(2).state
     assert state is not None
     assert state.alarms is None
     assert rig.told.last(2).online
-    rig.speaker.feed = answer  # type: ignore[method-assign]
+    rig.speaker.feed = answer  # type: ignore[method-assign]  # a stand-in
     await rig.clock.advance(330.0)
     state = rig.told.last(2).state
     assert state is not None

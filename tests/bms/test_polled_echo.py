@@ -1,7 +1,5 @@
 """Adapters that give our own question back without its beginning, and registers that a battery never answers."""
 
-from collections.abc import Callable
-
 import pytest
 
 from custom_components.lfp_battery.bms.clients.polled import PolledClient
@@ -25,8 +23,7 @@ class LateReceiver:
         self._lost = lost
         self._echo = b""
         self.name, self.baudrate = line.name, line.baudrate
-        self.open: Callable[[], object] = line.open
-        self.close: Callable[[], object] = line.close
+        self.open, self.close = line.open, line.close
 
     async def send(self, data: bytes) -> None:
         """See `ByteTransport`."""
@@ -52,9 +49,9 @@ class LateReceiver:
 async def test_the_rest_of_an_echo_is_no_second_pack(lost: int) -> None:
     """Each answer comes beside the end of our question; the pack that is away is silent, not damaged."""
     rig = Rig(3)
-    line: object = LateReceiver(rig.bus.open_line(9600), lost)
+    line = LateReceiver(rig.bus.open_line(9600), lost)
     rig.client = PolledClient(
-        line,  # type: ignore[arg-type]
+        line,
         POLLED["pylon-rs485"],
         clock=rig.clock,
         listener=rig.told,

@@ -9,8 +9,8 @@ from custom_components.lfp_battery.bms.protocols.base import Cadence, Poll, Wake
 from custom_components.lfp_battery.bms.protocols.pylon.frame import encode_question
 from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, PylonPacks
 from tests.simulator.faults import Fault, Kind
-from tests.simulator.pylon import PylonSpeaker, request
-from tests.simulator.pylon_wire import encode
+from tests.simulator.pylon import PylonSpeaker
+from tests.simulator.pylon_wire import encode, request
 from tests.simulator.speaker import Reply
 
 from .rig import MakeRig, Rig
@@ -59,7 +59,7 @@ def short(rig: Rig) -> None:
             for reply in answer(data, now)
         ]
 
-    rig.speaker.feed = feed  # type: ignore[method-assign]
+    rig.speaker.feed = feed  # type: ignore[method-assign]  # a stand-in
 
 
 def mute(rig: Rig) -> None:
@@ -163,8 +163,8 @@ class Asleep:
     def __init__(self, rig: Rig) -> None:
         """Put it to sleep."""
         self.awake = False
-        self.answer = rig.speaker.feed
-        rig.speaker.feed = self.feed  # type: ignore[method-assign]
+        self.answer: Callable[[bytes, float], list[Reply]] = rig.speaker.feed
+        rig.speaker.feed = self.feed  # type: ignore[method-assign]  # a stand-in
 
     def feed(self, data: bytes, now: float) -> list[Reply]:
         """See `Speaker`."""
@@ -242,11 +242,12 @@ async def test_a_line_that_is_gone_while_it_is_woken_is_lost_like_any_other(make
     Asleep(rig).awake = False
     rig.bus.at_other_speed = lambda data, baudrate: rig.bus.unplug()
     deaf = rig.speaker.feed
-    rig.speaker.feed = lambda data, now: []  # type: ignore[method-assign]
+    rig.speaker.feed = lambda data, now: []  # type: ignore[method-assign]  # a stand-in
     await rig.clock.advance(10.0)
-    assert rig.told.links[-1][1] is not None
+    lost = rig.told.links[-1][1]
+    assert lost is not None
     rig.bus.at_other_speed = None
-    rig.speaker.feed = deaf  # type: ignore[method-assign]
+    rig.speaker.feed = deaf  # type: ignore[method-assign]  # a stand-in
     rig.bus.replug()
     await rig.clock.advance(30.0)
     assert rig.told.links[-1][1] is None

@@ -1,6 +1,7 @@
 """Another master on a line that is polled: from its first question on, nothing of ours goes out."""
 
 import asyncio
+from typing import override
 
 import pytest
 
@@ -8,6 +9,7 @@ from custom_components.lfp_battery.bms.clients.overhearing import OtherMasters, 
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.modbus.frame import read_request
+from custom_components.lfp_battery.bms.protocols.pylon.protocol import PylonPacks
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.inverter import HABITS, Inverter
@@ -114,11 +116,12 @@ async def test_the_protocol_in_which_somebody_asks_is_told(make_rig: MakeRig, fi
 def test_a_weak_check_of_another_protocol_has_to_come_twice() -> None:
     """One frame that adds up may be chance, and the verdict is for good."""
 
-    class Other(type(POLLED["pylon-rs485"])):  # type: ignore[misc]
+    class Other(PylonPacks):
         """Spoken here, in frames of its own."""
 
         name = "other"
 
+        @override
         def is_request(self, frame: bytes) -> bool:
             return False
 

@@ -145,7 +145,7 @@ async def test_what_came_once_does_not_confirm_itself(make_rig: MakeRig) -> None
                 pack.set_soc(2.0)
         return answer(data, now)
 
-    rig.speaker.feed = jump  # type: ignore[method-assign]
+    rig.speaker.feed = jump  # type: ignore[method-assign]  # a stand-in
     await rig.clock.advance(13.0)
     assert analogs >= 2
     for address in (2, 3):
@@ -160,7 +160,9 @@ async def test_asking_for_one_pack_asks_anew_and_many_who_ask_share_the_answer(m
     waiting = [asyncio.create_task(rig.client.read(address)) for address in (3, 5, 7)]
     await rig.clock.advance(3.0)
     for task in waiting:
-        assert task.result().received > start
+        received = task.result().received
+        assert received is not None
+        assert received > start
     assert asked(rig, start, b"4642") == 1
     first = asyncio.create_task(rig.client.read(3))
     await rig.clock.advance(1.0)
@@ -168,7 +170,9 @@ async def test_asking_for_one_pack_asks_anew_and_many_who_ask_share_the_answer(m
     second = asyncio.create_task(rig.client.read(3))
     await rig.clock.advance(1.5)
     assert first.done()
-    assert second.result().received > again
+    received = second.result().received
+    assert received is not None
+    assert received > again
 
 
 async def test_a_skipped_pack_is_left_out_although_answers_name_it(make_rig: MakeRig) -> None:

@@ -1,5 +1,7 @@
 """Two packs that are set to one address: said for that address, and nothing of either is shown."""
 
+from typing import Any
+
 import pytest
 
 from custom_components.lfp_battery.bms.clients.twins import Doubts
@@ -11,7 +13,7 @@ from .rig import MakeRig, Rig
 TWINS = (Kind.TWIN, Kind.TWIN_AFTER)
 
 
-def strike(rig: Rig, kind: Kind, address: int = 3, **how: float) -> Fault:
+def strike(rig: Rig, kind: Kind, address: int = 3, **how: Any) -> Fault:
     """Put a second pack on an address."""
     return rig.bus.faults.add(Fault(kind=kind, addresses=frozenset({address}), **how))
 

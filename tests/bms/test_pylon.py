@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
-from custom_components.lfp_battery.bms.model import Identity, PackState
+from custom_components.lfp_battery.bms.model import BankState, Identity, PackState
 from custom_components.lfp_battery.bms.protocols import DECODERS
 from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, request
-from tests.simulator.pylon import checksum, encode
+from tests.simulator.pylon_wire import checksum, encode
 
 from .captured import Captured, text_frames
 from .pylon_records import PACKS, RECORD, SHORT_RECORD, SYSTEM
@@ -45,7 +45,9 @@ def test_a_captured_answer_says_what_its_source_says(captured: Captured) -> None
     assert (decoded.bank is None) == (captured.bank is None)
     if captured.bank is not None:
         assert _said(decoded.bank, dict(captured.bank)) == captured.bank
-    assert decoded.identities == {int(a): Identity(**identity) for a, identity in captured.identities.items()}
+    assert decoded.identities == {
+        int(a): Identity(**dict[str, Any](identity)) for a, identity in captured.identities.items()
+    }
     assert {name: decoded.info.get(name) for name in captured.info} == captured.info
 
 
@@ -270,7 +272,7 @@ def test_what_a_system_lacks_is_unknown() -> None:
     """All of 61, 62 and 63 filled with FF."""
     for command, size in ((Command.SYSTEM_ANALOG, 49), (Command.SYSTEM_ALARMS, 4), (Command.SYSTEM_LIMITS, 9)):
         decoded = SYSTEM.decode(request(command, 2), encode(2, 0, b"\xff" * size))
-        assert decoded.bank == type(decoded.bank)()
+        assert decoded.bank == BankState()
         assert decoded.info == {}
 
 

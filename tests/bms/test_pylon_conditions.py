@@ -11,7 +11,7 @@ import pytest
 from custom_components.lfp_battery.bms.model import Alarm, BatteryState, Condition, Severity
 from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, request
-from tests.simulator.pylon import encode
+from tests.simulator.pylon_wire import encode
 
 from .captured import CAPTURES
 
@@ -43,7 +43,8 @@ def _decode(protocol: str, command: Command, info: bytes) -> BatteryState:
 
 def _state(row: Mapping[str, Any]) -> tuple[BatteryState, int | None]:
     """What a message says in which only this bit is set, and the cell it is set for."""
-    word, bit = row["list"], row.get("bit")
+    word = row["list"]
+    bit: Any = row.get("bit")  # a mask of cells has none
     if row["protocol"] == "pylon-rs485-v35":
         if word == "status":
             return _decode(row["protocol"], Command.SYSTEM_LIMITS, bytes(8) + bytes((1 << bit,))), None
@@ -74,7 +75,7 @@ def test_a_bit_means_exactly_what_the_table_says(row: Mapping[str, Any]) -> None
     assert [name for name in flags if getattr(state, name)] == ([row["flag"]] if "flag" in row else [])
     if row.get("condition"):
         alarm = Alarm(condition=Condition(row["condition"]), severity=Severity(row["severity"]), cell=cell)
-        assert state.alarms == {alarm}
+        assert state.alarms == frozenset({alarm})
     elif row["list"] != "status":
         assert state.alarms == frozenset()
 
@@ -105,11 +106,13 @@ def test_a_status_code_that_no_document_names_is_another_error(code: int) -> Non
     """It is not nothing, and it is not a direction either."""
     info = _alarm_info({CELLS: code, SENSORS: code, 26: code, 27: code, 28: code})
     state = _decode("pylon-rs485", Command.ALARMS, info)
-    assert state.alarms == {
-        Alarm(condition=Condition.CELL_FAILURE, severity=Severity.FAULT, cell=1),
-        Alarm(condition=Condition.TEMPERATURE_SENSING_FAILURE, severity=Severity.FAULT),
-        Alarm(condition=Condition.OTHER, severity=Severity.FAULT),
-    }
+    assert state.alarms == frozenset(
+        {
+            Alarm(condition=Condition.CELL_FAILURE, severity=Severity.FAULT, cell=1),
+            Alarm(condition=Condition.TEMPERATURE_SENSING_FAILURE, severity=Severity.FAULT),
+            Alarm(condition=Condition.OTHER, severity=Severity.FAULT),
+        }
+    )
 
 
 def test_bits_of_62_without_a_meaning_raise_nothing() -> None:

@@ -5,7 +5,7 @@ import pytest
 from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.protocols.base import Cadence, Scope
 from custom_components.lfp_battery.bms.protocols.pylon.protocol import Command, PylonPacks, PylonSystem, request
-from tests.simulator.pylon import encode
+from tests.simulator.pylon_wire import encode
 
 from .pylon_records import PACKS, RECORD, SYSTEM
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,9 @@ def ask(command: int, *, address: int = 1, value: int | None = None) -> bytes:
     return encode(address, command, b"" if value is None else bytes((value,)), version=0x25)
 
 
-def bank(count: int, **spec: float) -> SimBank:
+def bank(count: int, **spec: Any) -> SimBank:
     """Packs numbered from 1."""
-    return SimBank(make_packs(count, PackSpec(**spec), first=1), DrivenClock())  # type: ignore[arg-type]
+    return SimBank(make_packs(count, PackSpec(**spec), first=1), DrivenClock())
 
 
 def heard(speaker: PaceSpeaker, question: bytes) -> Decoded:
@@ -165,12 +166,12 @@ class Site:
         count: int,
         line: Line = Line.RS232,
         profile: Profile = Profile.P16_SOC,
-        quirks: Mapping[str, int | bool] | None = None,
+        quirks: Mapping[str, Any] | None = None,
     ) -> None:
         """Connect them. `quirks`: options of the simulator."""
         self.clock = DrivenClock()
         self.bank = SimBank(make_packs(count, first=1), self.clock)
-        self.speaker = PaceSpeaker(self.bank, profile, line=line, **quirks or {})  # type: ignore[arg-type]
+        self.speaker = PaceSpeaker(self.bank, profile, line=line, **quirks or {})
         self.bus = Bus(self.speaker, self.clock, baudrate=9600)
         self.told = Told(self.clock)
         self.client = PolledClient(

@@ -173,10 +173,10 @@ def test_no_builder_of_frames_builds_anything_but_reads() -> None:
     assert all(is_read("zeta-1006", frame) for frame in built)
     for command in (0x94, 0x95, 0x82, 0x42):
         with pytest.raises(TypeError):
-            encode_question(command, 2)  # type: ignore[arg-type]
+            encode_question(command, 2)  # type: ignore[arg-type]  # what must fail
     for words in ("shut", "pwr"):
         with pytest.raises(TypeError):
-            encode(words)  # type: ignore[arg-type]
+            encode(words)  # type: ignore[arg-type]  # what must fail
     with pytest.raises(ValueError, match="never asked with"):
         encode(Command.POWER, 99)
 

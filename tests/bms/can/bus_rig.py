@@ -8,7 +8,7 @@ from typing import Any
 from custom_components.lfp_battery.bms.can_frame import CanFrame
 from custom_components.lfp_battery.bms.clients.broadcast import BroadcastClient
 from custom_components.lfp_battery.bms.clock import DrivenClock
-from custom_components.lfp_battery.bms.model import BankState, Identity, PackState, PollReport
+from custom_components.lfp_battery.bms.model import BankState, BatteryState, Identity, PollReport
 from custom_components.lfp_battery.bms.plausibility import Limits
 from custom_components.lfp_battery.bms.protocols.can import CAN
 from tests.bms.rig import Told
@@ -107,6 +107,10 @@ class BusRig:
         assert state is not None
         return state
 
+    def value(self, name: str) -> Any:
+        """A field of that state, for those who see it change."""
+        return getattr(self.state, name)
+
     @property
     def shown(self) -> Mapping[str, Any]:
         """What the client tells of itself."""
@@ -157,7 +161,7 @@ def pylon_set(**changes: str) -> dict[str, str]:
     return {**usual, **changes}
 
 
-def values_of(state: BankState | PackState) -> dict[str, Any]:
+def values_of(state: BatteryState) -> dict[str, Any]:
     """What a state says, without what only describes it."""
     return {
         name: value

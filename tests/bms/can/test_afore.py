@@ -13,7 +13,7 @@ STATE = "4263640A{:02X}001000"
 @pytest.mark.parametrize(("frame_id", "data", "alarm"), bits_of("afore"))
 def test_a_bit_is_exactly_one_alarm(frame_id: str, data: str, alarm: Alarm) -> None:
     """353 stops something, 357 warns."""
-    assert bank("afore", (frame_id, data)).alarms == {alarm}
+    assert bank("afore", (frame_id, data)).alarms == frozenset({alarm})
 
 
 @pytest.mark.parametrize(("raw", "amperes"), [("0D13", -12.3), ("8813", 0.0), ("0314", 12.3)])

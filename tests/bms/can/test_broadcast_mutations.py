@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, override
 
 import pytest
 
@@ -86,6 +86,7 @@ class _Clock(DrivenClock):
 
     now = 0.0
 
+    @override
     def monotonic(self) -> float:
         """See `Clock`."""
         return self.now

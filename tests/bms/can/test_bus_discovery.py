@@ -14,6 +14,7 @@ from custom_components.lfp_battery.bms.protocols.can import CAN
 from custom_components.lfp_battery.bms.protocols.can.base import BANK
 from custom_components.lfp_battery.bms.protocols.can.markers import MARKERS
 from custom_components.lfp_battery.bms.transports.candump import read_candump
+from tests.simulator.can.bus import SimPort
 from tests.simulator.can.families import SETS
 from tests.simulator.can.inverter import CanInverter
 from tests.simulator.can.speaker import CanLedger
@@ -27,7 +28,7 @@ _COMPUTED = {"power", "mode"}
 
 def values_were_sent(state: BatteryState, ledger: CanLedger, pack: int | None) -> None:
     """Everything that a state says went out on the bus, and everything that matters is said."""
-    values = values_of(state)  # type: ignore[arg-type]
+    values = values_of(state)
     assert values.keys() >= {"voltage", "current", "soc"}
     sent = ledger.latest(pack)
     for field, value in values.items():
@@ -229,12 +230,12 @@ async def test_a_bus_that_cannot_be_opened_is_said_so() -> None:
     """An interface that is down, for one."""
     site = CanSite("pylon")
 
-    def refused(bitrate: int | None) -> object:
+    def refused(bitrate: int | None) -> SimPort:
         port = site.bus.port(bitrate)
         port.refusal = LinkProblem.DOWN
         return port
 
-    site.open_bus = refused  # type: ignore[method-assign,assignment]
+    site.open_bus = refused  # type: ignore[method-assign]  # a stand-in
     with pytest.raises(LinkError) as caught:
         await site.listen()
     assert caught.value.problem is LinkProblem.DOWN

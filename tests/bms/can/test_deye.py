@@ -21,9 +21,9 @@ def test_what_a_pack_sent_comes_out_as_its_source_says(capture: dict[str, object
 @pytest.mark.parametrize(("frame_id", "data", "alarm"), bits_of("deye_pcs"))
 def test_a_bit_is_exactly_one_alarm_of_the_bank_or_of_a_pack(frame_id: str, data: str, alarm: Alarm) -> None:
     """110 and its neighbours repeat 359 for one pack."""
-    assert bank("deye_pcs", (frame_id, data)).alarms == {alarm}
+    assert bank("deye_pcs", (frame_id, data)).alarms == frozenset({alarm})
     decoded = heard("deye_pcs", ("11F", data))
-    assert decoded.packs[16].alarms == {alarm}
+    assert decoded.packs[16].alarms == frozenset({alarm})
     assert decoded.bank is None
 
 
@@ -130,7 +130,7 @@ def test_every_pack_has_frames_of_its_own(number: int) -> None:
     assert (found.mosfet_temperature, found.heater_temperature) == (30.1, 40.0)
     assert (found.charge_current_limit, found.discharge_current_limit) == (50, 60)
     assert (found.charge_enabled, found.discharge_enabled, found.heater_active) == (True, True, True)
-    assert (found.mode, found.cycles, found.balancing_cells) == (Mode.CHARGING, 87, {1, 12})
+    assert (found.mode, found.cycles, found.balancing_cells) == (Mode.CHARGING, 87, frozenset({1, 12}))
     assert (found.energy_charged, found.energy_discharged) == (1234.567, 1200.001)
     assert found.alarms == frozenset()
 

@@ -10,7 +10,7 @@ from .own import bank, bits_of, heard, said
 @pytest.mark.parametrize(("frame_id", "data", "alarm"), bits_of("goodwe_classic"))
 def test_a_bit_is_exactly_one_alarm(frame_id: str, data: str, alarm: Alarm) -> None:
     """Alarms in the first word, warnings in the second."""
-    assert bank("goodwe_classic", (frame_id, data)).alarms == {alarm}
+    assert bank("goodwe_classic", (frame_id, data)).alarms == frozenset({alarm})
 
 
 @pytest.mark.parametrize(

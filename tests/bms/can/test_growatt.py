@@ -27,7 +27,7 @@ def test_what_a_bank_sent_comes_out_as_its_source_says(capture: dict[str, object
 @pytest.mark.parametrize(("frame_id", "data", "alarm"), bits_of("growatt"))
 def test_a_bit_is_exactly_one_alarm(frame_id: str, data: str, alarm: Alarm) -> None:
     """As the table says, and no other."""
-    assert bank("growatt", (frame_id, data)).alarms == {alarm}
+    assert bank("growatt", (frame_id, data)).alarms == frozenset({alarm})
 
 
 def test_alarms_of_both_frames_count() -> None:

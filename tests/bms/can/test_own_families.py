@@ -1,6 +1,7 @@
 """What holds for every family with a layout of its own, whatever comes over the bus."""
 
 import json
+from typing import Any
 
 from hypothesis import given, settings, strategies as st
 import pytest
@@ -64,10 +65,10 @@ def test_the_width_of_an_identifier_is_part_of_it(family: str) -> None:
 
 
 @pytest.mark.parametrize("capture", [capture for name in FILES for capture in captures(name)])
-def test_a_shorter_frame_says_less_and_nothing_else(capture: dict[str, object]) -> None:
+def test_a_shorter_frame_says_less_and_nothing_else(capture: dict[str, Any]) -> None:
     """What a length does not reach is absent; what it reaches is as in the whole frame. Names are cut, and so is text."""
     compared = 0
-    for frame_id, data in capture["frames"]:  # type: ignore[attr-defined]
+    for frame_id, data in capture["frames"]:
         whole = said(str(capture["family"]), frame_id, data) or Said()
         for size in range(len(data) // 2):
             short = said(str(capture["family"]), frame_id, data[: 2 * size]) or Said()

@@ -17,7 +17,7 @@ def test_what_a_pack_sent_comes_out_as_its_source_says(capture: dict[str, object
 @pytest.mark.parametrize(("frame_id", "data", "alarm"), bits_of("pytes"))
 def test_a_bit_is_exactly_one_alarm(frame_id: str, data: str, alarm: Alarm) -> None:
     """In either of the two words, and the internal failure of 406."""
-    assert bank("pytes", (frame_id, data)).alarms == {alarm}
+    assert bank("pytes", (frame_id, data)).alarms == frozenset({alarm})
 
 
 def test_bits_that_say_that_all_is_well_are_no_alarm() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -18,12 +19,13 @@ from tests.simulator.can.families import make_speaker
 from tests.simulator.can.faults import Fault, Kind
 from tests.simulator.can.growatt import SWITCHES_OFF_AFTER, GrowattSpeaker
 from tests.simulator.can.inverter import CanInverter
+from tests.simulator.can.speaker import CanSpeaker
 
 
-def build(name: str = "pylon", **options: object) -> tuple[DrivenClock, SimBus]:
+def build(name: str = "pylon", **options: Any) -> tuple[DrivenClock, SimBus]:
     """A battery on a bus."""
     clock = DrivenClock()
-    return clock, SimBus(make_speaker(name, SimBank(2, clock)), clock=clock, **options)  # type: ignore[arg-type]
+    return clock, SimBus(make_speaker(name, SimBank(2, clock)), clock=clock, **options)
 
 
 async def hear(clock: DrivenClock, port: SimBus | SimPort, seconds: float) -> Sequence[CanFrame]:
@@ -162,12 +164,13 @@ async def test_every_fault_strikes(kind: Kind) -> None:
     """What is received under a fault differs from what was sent, and the ledger does not claim it."""
     clock, bus = build()
     speaker = bus.nodes[0]
+    assert isinstance(speaker, CanSpeaker)
     bus.faults.add(Fault(kind=kind, ids=frozenset({0x351, 0x359})))
     frames = await hear(clock, bus, 20.0)
     struck = [frame for frame in frames if frame.id in {0x351, 0x359}]
     assert bus.faults.struck[kind] == bus.spoilt >= 38
     assert len(frames) - len(struck) >= 76
-    assert set(speaker.ledger.sent) == {0x355, 0x356, 0x35C, 0x35E}  # type: ignore[attr-defined]
+    assert set(speaker.ledger.sent) == {0x355, 0x356, 0x35C, 0x35E}
     lengths = Counter(len(frame.data) for frame in struck)
     match kind:
         case Kind.LOST | Kind.ERROR:
@@ -203,7 +206,9 @@ async def test_a_fault_can_be_over() -> None:
 async def test_a_hung_bms_sends_its_name_only() -> None:
     """Names go on while every measurement has stopped."""
     clock, bus = build()
-    bus.nodes[0].only_text = True  # type: ignore[attr-defined]
+    speaker = bus.nodes[0]
+    assert isinstance(speaker, CanSpeaker)
+    speaker.only_text = True
     assert {frame.id for frame in await hear(clock, bus, 5.0)} == {0x35E}
 
 
@@ -250,7 +255,9 @@ async def test_growatt_enables_and_disables_with_its_inverter() -> None:
 async def test_the_ledger_keeps_the_latest_and_is_bounded() -> None:
     """Two hours of frames are counted, but only the latest of each id are kept."""
     clock, bus = build()
-    ledger = bus.nodes[0].ledger  # type: ignore[attr-defined]
+    speaker = bus.nodes[0]
+    assert isinstance(speaker, CanSpeaker)
+    ledger = speaker.ledger
     await hear(clock, bus, 7200.0)
     assert abs(ledger.sent[0x356] - 7200) <= 1
     assert max(len(notes) for notes in ledger.notes.values()) == 64

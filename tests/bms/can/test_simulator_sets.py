@@ -13,7 +13,7 @@ from tests.simulator.bank import SimBank
 from tests.simulator.can.bus import SimBus
 from tests.simulator.can.families import SETS, make_speaker
 from tests.simulator.can.inverter import HABITS, CanInverter, usual_inverter
-from tests.simulator.can.speaker import Utterance
+from tests.simulator.can.speaker import Node, Utterance
 
 # "id:bytes", of a bank of two packs; can.md sections 5, 6 and the captures that it names
 DOCUMENTED = {
@@ -68,7 +68,7 @@ def carried(name: str, seconds: float, packs: int = 2, *, habit: str | None = No
     clock = DrivenClock()
     battery = make_speaker(name, SimBank(packs, clock))
     inverter = usual_inverter(battery.family) if habit is None else CanInverter(habit)
-    nodes = (battery, inverter)
+    nodes: tuple[Node, ...] = (battery, inverter)
     for node in nodes:
         node.start(0.0)
     sent = []

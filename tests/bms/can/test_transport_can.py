@@ -148,7 +148,7 @@ def test_a_loop_that_is_gone_does_not_hurt_the_thread(battery: can.BusABC) -> No
         battery.send(message())
         time.sleep(0.2)
         assert thread.is_alive()
-        bus._reader.stop()  # type: ignore[attr-defined]
+        bus._reader.stop()  # type: ignore[attr-defined]  # what reads for every bus of python-can
         thread.join(2)
         assert not thread.is_alive()
     finally:

@@ -6,6 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 import time
+from typing import Any
 
 import pytest
 
@@ -95,8 +96,9 @@ async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(
         def link_changed(self, error: LinkError | None) -> None:
             changes.append(error.problem if error else None)
 
+    told: Any = Told()  # of the link, which is all that a line tells of
     bus = bus_at(f"seeedstudio:{seeed.path}")
-    line = Line(bus, SystemClock(), Told(), forget=lambda _: None, longest=0.05)  # type: ignore[arg-type]
+    line = Line(bus, SystemClock(), told, forget=lambda _: None, longest=0.05)
     await line.open()
     before: int | None = None
     spent = 0.0
@@ -123,7 +125,7 @@ async def test_a_seeed_analyser_is_unplugged_and_replugged_ten_times(
         await bus.receive(10)
     await line.lose(caught.value)
 
-    line = Line(bus, SystemClock(), Told(), forget=lambda _: None)  # type: ignore[arg-type]
+    line = Line(bus, SystemClock(), told, forget=lambda _: None)
     opening = asyncio.create_task(line.open())
     used, began = time.process_time(), time.monotonic()
     await asyncio.sleep(4)

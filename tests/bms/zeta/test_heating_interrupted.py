@@ -228,7 +228,8 @@ async def test_faults_on_every_answer_in_five_never_send_a_second_frame(make_rig
         if result is CONFIRMED:
             assert rig.speaker.heating is wish
             assert rig.setting is wish
-        assert isinstance(result, HeatingOutcome) or not HeatingError(result).withdraws  # type: ignore[arg-type]
+        assert isinstance(result, HeatingOutcome | HeatingProblem)
+        assert isinstance(result, HeatingOutcome) or not HeatingError(result).withdraws
         if len(rig.heating.acts(1)) > 18:
             await skip(rig, 86400.0)
         await rig.clock.advance(15.0)

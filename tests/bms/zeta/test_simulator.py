@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from bleak import BleakClient
 from bleak.exc import BleakError
@@ -28,12 +29,12 @@ HEATING_ON = bytes.fromhex("100a0101e4b6")
 DONE, REFUSED = bytes.fromhex("100a01002576"), bytes.fromhex("100a0101e4b6")
 
 
-def speaker_of(clock: Clock, *, ambient: float = 20.0, **options: object) -> ZetaSpeaker:
+def speaker_of(clock: Clock, *, ambient: float = 20.0, **options: Any) -> ZetaSpeaker:
     """One pack in a place of one temperature."""
     bank = SimBank(make_packs(1, VLRV, first=1), clock, profile=Steady(ambient=ambient))
     bank.packs[1].temperature = ambient
     bank.step(1)
-    return ZetaSpeaker(bank, **options)  # type: ignore[arg-type]
+    return ZetaSpeaker(bank, **options)
 
 
 async def eventually(condition: Callable[[], object], most: float = 5.0) -> None:
@@ -215,9 +216,9 @@ def test_heating_is_switched_and_warms_below_freezing() -> None:
     """The setting at once, the film when it is cold, and the pack is warmer 20 minutes later."""
     speaker = speaker_of(DrivenClock(), ambient=-6.0)
     speaker.bank.step(1)
-    assert not speaker.heating
+    at_first = speaker.heating
     assert speaker.feed(HEATING_ON, 5.0)[0].data == DONE
-    assert speaker.heating
+    assert (at_first, speaker.heating) == (False, True)
     assert speaker.writes == [(5.0, HEATING_ON)]
     before = speaker.pack.temperature
     for _ in range(20):
@@ -273,9 +274,9 @@ async def test_a_connected_pack_is_not_seen_and_one_left_is(sky: Sky) -> None:
     """One central at a time; the phone app takes the place of ours."""
     lost: list[BleakClient] = []
     pack = await sky.add()
-    assert pack.advertising
+    before = pack.advertising
     session = await sky.connect(pack, lost.append)
-    assert not pack.advertising
+    assert (before, pack.advertising) == (True, False)
     with pytest.raises(BleakNotFoundError):
         await sky.connect(pack)
     await session.client.disconnect()

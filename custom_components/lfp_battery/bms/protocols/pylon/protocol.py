@@ -257,7 +257,7 @@ class PylonPacks(_Pylon):
 
     name = "pylon-rs485"
     conditions = pack.PACK_CONDITIONS
-    polls = (
+    polls: ClassVar[tuple[Poll, ...]] = (
         Poll(name="analog", cadence=Cadence.CYCLE, request=_asking(Command.ANALOG), essential=True),
         Poll(name="alarms", cadence=Cadence.CYCLE, request=_asking(Command.ALARMS)),
         Poll(name="management", cadence=Cadence.ROTATION, request=_asking(Command.MANAGEMENT)),
