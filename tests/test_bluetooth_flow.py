@@ -262,23 +262,36 @@ async def test_two_dialogs_for_one_pack_do_not_make_two_entries(line: RadioLine)
     assert (await line.submit(second, {}))["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_a_battery_that_may_be_set_up_over_a_cable_is_asked_about(line: RadioLine) -> None:
-    """Nothing tells whether it is the same one."""
+@pytest.mark.parametrize(
+    ("device", "protocol", "cells", "alike"),
+    [
+        ("/dev/ttyUSB0", "eg4ll-zt-native", 8, True),
+        ("/dev/ttyUSB0", "eg4ll-zt-native", None, True),
+        ("/dev/ttyUSB0", "eg4ll-zt-native", 16, False),
+        ("slcan:/dev/ttyACM0", "pylon", None, True),
+        ("slcan:/dev/ttyACM0", "pylon", 16, False),
+        (f"bluetooth:{SECOND}", "zeta-1006", 8, False),
+    ],
+)
+async def test_a_battery_that_may_be_set_up_over_another_link_is_asked_about(
+    line: RadioLine, device: str, protocol: str, cells: int | None, alike: bool
+) -> None:
+    """Nothing tells whether it is the same one, unless it has more cells or the address of another radio."""
+    record = {"cells": cells} if cells else {}
     MockConfigEntry(
         domain=DOMAIN,
         title="Bank *1*",
         data={
-            CONF_DEVICE: "/dev/ttyUSB0",
-            CONF_PROTOCOL: "eg4ll-zt-native",
+            CONF_DEVICE: device,
+            CONF_PROTOCOL: protocol,
             CONF_BAUDRATE: 9600,
             CONF_ADDRESSES: [1],
-            CONF_PACKS: {"1": {"cells": 8}},
+            CONF_PACKS: {"1": record},
         },
-        disabled_by=None,
     ).add_to_hass(line.hass)
     await line.pack()
     result = await line.pick()
-    assert r"Bank \*1\*" in result["description_placeholders"]["notes"]
+    assert (r"Bank \*1\*" in result["description_placeholders"]["notes"]) is alike
 
 
 # --- reconfiguring ---------------------------------------------------------------------------------------------------

@@ -9,13 +9,20 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import EVENT_DATA_ENTRY_FLOW_PROGRESS_UPDATE, FlowResultType
 from homeassistant.helpers import device_registry as dr
 import pytest
-from pytest_homeassistant_custom_component.common import async_capture_events
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
 
 from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.discovery import FoundPack, Outcome, ScanReport
 from custom_components.lfp_battery.bms.model import BankState, Identity, PackState
 from custom_components.lfp_battery.bms.transports import ByteTransport
-from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BANK, CONF_BAUDRATE, CONF_PACK_COUNT, CONF_PACKS
+from custom_components.lfp_battery.const import (
+    CONF_ADDRESSES,
+    CONF_BANK,
+    CONF_BAUDRATE,
+    CONF_PACK_COUNT,
+    CONF_PACKS,
+    DOMAIN,
+)
 from custom_components.lfp_battery.settings import Settings
 from tests.flow_line import PORT, TEXTS, FlowLine, offered, readable, suggested
 from tests.simulator.bank import SimBank
@@ -240,6 +247,35 @@ async def test_a_battery_that_is_set_up_already_is_pointed_out(line: FlowLine) -
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["result"].unique_id is None
     assert "identifier" not in result["data"][CONF_PACKS]["2"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "bus", "alike"),
+    [(16, False, True), (None, False, True), (8, False, False), (16, True, True), (8, True, True)],
+)
+async def test_a_battery_that_may_be_read_over_bluetooth_already_is_pointed_out(
+    line: FlowLine, cells: int | None, bus: bool, alike: bool
+) -> None:
+    """No serial number tells there: on a cable the cells may speak against it, this bus tells nothing of them."""
+    address = "A4:C1:37:01:02:03"
+    record = {"identifier": address, **({"cells": cells} if cells else {})}
+    MockConfigEntry(
+        domain=DOMAIN,
+        title="Motor *home*",
+        unique_id=address,
+        data={
+            CONF_DEVICE: f"bluetooth:{address}",
+            CONF_PROTOCOL: "zeta-1006",
+            CONF_BAUDRATE: None,
+            CONF_ADDRESSES: [1],
+            CONF_PACKS: {"1": record},
+        },
+    ).add_to_hass(line.hass)
+    line.plug()
+    line.plug_bus()
+    result = await (line.listen() if bus else line.scan())
+    notes = result["description_placeholders"]["notes"]
+    assert (r"It may be a battery that Motor \*home\* reads" in notes) is alike
 
 
 async def test_a_serial_number_that_all_packs_share_identifies_none(line: FlowLine) -> None:

@@ -25,7 +25,7 @@ from custom_components.lfp_battery.const import (
     NO_MODEL,
 )
 from custom_components.lfp_battery.settings import Settings
-from tests.flow_line import TEXTS, FlowLine, readable, suggested
+from tests.flow_line import FlowLine, readable, suggested
 from tests.radio_line import ADDRESS, RadioLine
 from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_growatt import Dialect, GrowattMap
@@ -261,14 +261,18 @@ async def test_what_cannot_be_done_is_not_asked(hass: HomeAssistant, air: RadioL
 
 
 async def test_a_command_that_was_withdrawn_is_said_to_be(hass: HomeAssistant, air: RadioLine) -> None:
-    """And not allowed by an option that says yes."""
+    """And not allowed by an option that says yes; without it no repair is there that it could point at."""
     await air.pack()
     entry = await air.add_pack(allow_heating=True)
     data = {**entry.data, CONF_HEATING: {"1": {"withdrawn": "refused"}}}
     hass.config_entries.async_update_entry(entry, data=data)
     form = await _open(hass, entry)
-    assert form["description_placeholders"]["withdrawn"] == TEXTS["selector"]["note"]["options"]["heating_withdrawn"]
+    assert "Under Settings > Repairs it says" in form["description_placeholders"]["withdrawn"]
     assert not Settings.of(entry.data, entry.options).allow_heating
+    hass.config_entries.async_update_entry(entry, options={CONF_ALLOW_HEATING: False})
+    note = (await _open(hass, entry))["description_placeholders"]["withdrawn"]
+    assert note.startswith("**If you allow it again")
+    assert "Settings > Repairs" not in note
 
 
 async def test_a_model_of_unknown_radio_is_unverified_wherever_it_is_chosen(air: RadioLine) -> None:
