@@ -214,3 +214,8 @@ async def test_diagnostics_hold_neither_the_address_nor_a_name(hass: HomeAssista
     assert MAC.replace(":", "") not in text
     assert NAME.upper() not in text
     assert ("packs" in found) is loaded
+    if loaded:
+        frames, said = (found["client"][key]["1"] for key in ("frames", "said"))
+        assert frames["status"].startswith("01")
+        assert frames["identity"] == said["identity"]["serial_or_date"] == "**REDACTED**"
+        assert b"2024-01-11".hex() not in text.lower()

@@ -11,15 +11,20 @@ from homeassistant.const import CONF_DEVICE, CONF_PORT
 from homeassistant.core import HomeAssistant
 
 from . import connect, radio
+from .bms.clients.base import BatteryClient
 from .bms.transports.can_address import CanAddress, Interface
 from .const import CONF_OBSERVE
 from .coordinator import LfpUnit
+from .findings import over_bluetooth
 from .link import LfpConfigEntry
 from .settings import observes
 
 # Buses that come over a network.
 _WITH_HOST = frozenset({Interface.SOCKETCAND, Interface.UDP_MULTICAST})
-_SECRET = {"serial", "identifier", "serial_number", "unique_id", "title", "name"}
+_SECRET = {"serial", "identifier", "serial_number", "serial_or_date", "unique_id", "title", "name"}
+# Over Bluetooth the client keeps this frame as well: what stands where a serial number would was a date on the only pack
+# that was ever read (ble.md section 5), and may be a number on another.
+_SECRET_FRAMES = {"identity"}
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConfigEntry) -> dict[str, Any]:
@@ -39,11 +44,19 @@ async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: LfpConf
     if entry.state is ConfigEntryState.LOADED:
         link = entry.runtime_data
         found |= {
-            "client": {"kind": type(link.client).__name__, **link.client.diagnostics()},
+            "client": {"kind": type(link.client).__name__, **_client(entry, link.client)},
             "bank": _unit(link.bank),
             "packs": {str(address): _unit(pack) for address, pack in sorted(link.packs.items())},
         }
     return async_redact_data(_plain(found), _SECRET)
+
+
+def _client(entry: LfpConfigEntry, client: BatteryClient) -> dict[str, Any]:
+    """What the client says of itself; it keeps no frame that is known to hold a serial number."""
+    found: dict[str, Any] = dict(client.diagnostics())
+    if over_bluetooth(entry.data):
+        found["frames"] = async_redact_data(found["frames"], _SECRET_FRAMES)
+    return found
 
 
 def _port(device: str) -> str:
