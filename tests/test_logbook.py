@@ -17,7 +17,6 @@ from custom_components.lfp_battery.bms.errors import HeatingProblem
 from custom_components.lfp_battery.const import DOMAIN
 from custom_components.lfp_battery.logbook import async_describe_events
 from tests.ble_home import BleHome
-from tests.flow_line import TEXTS
 
 type Describe = Callable[[Event[Any]], dict[str, str]]
 
@@ -52,10 +51,37 @@ async def test_each_turn_is_a_line_that_names_the_pack(ble: BleHome) -> None:
     ble.pack.refuse_heating = True
     with pytest.raises(HomeAssistantError):
         await ble.turn("heating", False)
-    assert describe(events[1])["message"] == "heating was not switched from on to off: the battery refused"
+    assert describe(events[1])["message"] == "heating was to be switched from on to off: the battery refused"
 
 
-@pytest.mark.parametrize("outcome", [*HeatingOutcome, *HeatingProblem, heating.NO_LINK, heating.WITHDRAWN])
+_SWITCHED, _WAS_TO_BE, _NOT_SWITCHED = (
+    f"heating {begun} from unknown to on" for begun in ("was switched", "was to be switched", "was not switched")
+)
+_LINES: dict[str, str] = {
+    HeatingOutcome.CONFIRMED: f"{_SWITCHED}, and the battery confirmed it",
+    HeatingOutcome.ACCEPTED: f"{_WAS_TO_BE}: the battery accepted it and did not change it so far",
+    HeatingOutcome.UNCHANGED: f"{_NOT_SWITCHED}: it was so already",
+    HeatingProblem.UNKNOWN: f"{_NOT_SWITCHED}: the battery does not say how it is set",
+    HeatingProblem.STALE: f"{_NOT_SWITCHED}: the battery did not answer lately",
+    HeatingProblem.PROTECTION: f"{_NOT_SWITCHED}: a protection is active that has nothing to do with cold",
+    HeatingProblem.TOO_SOON: f"{_NOT_SWITCHED}: it was switched only seconds before",
+    HeatingProblem.TOO_OFTEN: f"{_NOT_SWITCHED}: it was switched too often within a day",
+    HeatingProblem.UNANSWERED: f"{_WAS_TO_BE}: the battery did not answer and did not change it",
+    HeatingProblem.UNSEEN: f"{_WAS_TO_BE}, and what came of it is not known: the battery was not read since",
+    HeatingProblem.REFUSED: f"{_WAS_TO_BE}: the battery refused",
+    HeatingProblem.CONTRADICTED: f"{_WAS_TO_BE}, and the battery did something else",
+    heating.NO_LINK: f"{_NOT_SWITCHED}: there was no connection",
+    heating.WITHDRAWN: f"{_NOT_SWITCHED}: Home Assistant does not switch it any more",
+}
+
+
+def test_no_outcome_is_left_without_a_line() -> None:
+    """Nor do two have the same; that nothing was switched is said only where that is known."""
+    assert set(_LINES) == {*HeatingOutcome, *HeatingProblem, heating.NO_LINK, heating.WITHDRAWN}
+    assert len(set(_LINES.values())) == len(_LINES)
+
+
+@pytest.mark.parametrize("outcome", _LINES)
 async def test_every_outcome_has_its_line(ble: BleHome, outcome: str) -> None:
     """Also of a pack that is gone by now, and of a setting that was not known."""
     ble.put_up()
@@ -64,8 +90,7 @@ async def test_every_outcome_has_its_line(ble: BleHome, outcome: str) -> None:
         heating.EVENT, {"device_id": "gone", "entity_id": None, "old": None, "new": True, "outcome": outcome}
     )
     described = _describer(ble.hass)(event)
-    line = TEXTS["selector"]["heating_act"]["options"][str(outcome)]
-    assert described == {"name": "Battery", "message": line.format(old="unknown", new="on")}
+    assert described == {"name": "Battery", "message": _LINES[outcome]}
 
 
 async def test_the_logbook_says_who_it_was(
