@@ -7,6 +7,7 @@ import argparse
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 import sys
 import time
 from typing import Any
@@ -20,10 +21,13 @@ from custom_components.lfp_battery.bms.protocols import POLLED
 from custom_components.lfp_battery.bms.transports import ByteTransport
 from custom_components.lfp_battery.bms.transports.serial import SerialTransport
 from tests.bms import matrix
-from tests.simulator.bank import SimBank
+from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.bus import BITS_PER_BYTE, Bus
+from tests.simulator.modbus import ModbusSpeaker
+from tests.simulator.modbus_growatt import Dialect, GrowattMap
 from tests.simulator.pty_line import PtyLine
 from tests.simulator.pylon import PylonSpeaker
+from tests.simulator.zeta import ZetaSpeaker
 
 from . import can_figures
 
@@ -159,6 +163,19 @@ def _decode() -> bool:
     return ok
 
 
+def _decode_registers() -> None:
+    """Register maps: one status block each, to the state of a pack or of the bank."""
+    clock = DrivenClock()
+    zeta = ZetaSpeaker(SimBank(make_packs(1, first=1), clock))
+    growatt = ModbusSpeaker(SimBank(make_packs(3, first=1), clock), GrowattMap(Dialect.ZT))
+    for name, speaker in (("zeta-1006", zeta), ("growatt-rs485", growatt)):
+        protocol = POLLED[name]
+        request = protocol.polls[0].request(1)
+        frame = speaker.feed(request, 0.0)[0].data
+        microseconds = min(_timed(partial(protocol.decode, request, frame)) for _ in range(5))
+        _row(f"decode a status block, {name}", microseconds, "us", f" {len(frame)} bytes")
+
+
 def _timed(work: Callable[[], object]) -> float:
     """Microseconds of one call, mean of a thousand."""
     began = time.perf_counter()
@@ -220,6 +237,7 @@ def main() -> int:
     print("decoder, this machine")
     ok &= _decode()
     ok &= _decode_can()
+    _decode_registers()
     if arguments.full:
         print(f"scans, simulated time: found within {_FOUND:g} s, named again within {_FOUND_AGAIN:g} s")
         ok &= _scans()
