@@ -252,6 +252,8 @@ def test_only_an_identity_beyond_doubt_names_a_model(
         ("VLRV2560B", 8, 100.0, "VLRV2560B"),
         ("VLRV5120C-0042", 16, 100.0, "VLRV5120C"),
         ("Voltgo VLRV1280A", 4, 100.0, "VLRV1280A"),
+        ("VLRV 1280A", 4, 100.0, "VLRV1280A"),
+        ("VLRV-2560B-0012", 8, 100.0, "VLRV2560B"),
         ("VLRV-25.6V200Ah-0001", 8, 200.0, "VLRV5120B"),
         ("Voltgo 12.8V 400Ah", 4, 400.0, "VLRV5120A"),
         # what was read says otherwise
@@ -263,6 +265,7 @@ def test_only_an_identity_beyond_doubt_names_a_model(
         ("ZT-48V100Ah-0001", 15, 100.0, None),
         ("VLRV2560C", 16, 50.0, None),
         ("VLRV2560BX", 8, 100.0, None),
+        ("VLRV 2560BX", 8, 100.0, None),
         # somebody else's, or a name that an owner gave
         ("BB-51.2V100Ah-0001", 16, 100.0, None),
         ("GJ-25.6V200AH-0006", 8, 200.0, None),

@@ -385,7 +385,7 @@ def find_model(manufacturer: str | None, model: str | None) -> Model | None:
 _RATED: Final = re.compile(
     r"(?:ZT-|VLRV[-_ ]?|Voltgo[-_ ]?)(?P<volts>\d+(?:\.\d+)?)V[-_ ]?(?P<hours>\d+(?:\.\d+)?)AH(?![A-Z])", re.IGNORECASE
 )
-_NAMED: Final = re.compile(r"(?:Voltgo[-_ ]?)?(?P<model>VLRV\d{4}[A-Z])(?![A-Z0-9])", re.IGNORECASE)
+_NAMED: Final = re.compile(r"(?:Voltgo[-_ ]?)?VLRV[-_ ]?(?P<model>\d{4}[A-Z])(?![A-Z0-9])", re.IGNORECASE)
 _AGED: Final = 0.4  # share by which a capacity that was read may differ; the next models have half or twice as much
 
 
@@ -398,7 +398,7 @@ def model_of_advert(name: str | None, *, cells: int | None, capacity: float | No
     rated, named = _RATED.match(name), _NAMED.match(name)
     for model in _VLRV.models:
         if named is not None:
-            told = named["model"].casefold() == model.name.casefold()
+            told = f"vlrv{named['model']}".casefold() == model.name.casefold()
         else:
             told = rated is not None and (float(rated["volts"]), float(rated["hours"])) == (
                 model.nominal_voltage,
