@@ -253,6 +253,10 @@ def test_a_jbd_pack_that_looks_alike_is_not_read(frame: str) -> None:
         (0, 0, 100, False, 0.0),
         (0, 0, 100, True, 0.0),
         (4000, 100, 400, False, 400.0),
+        (4, 1, 100, False, 0.4),  # both are near enough, and this one is nearer
+        (4, 1, 100, True, 0.4),
+        (30, 3, 100, False, 3.0),
+        (2, 1, 18, False, 0.2),
     ],
 )
 def test_the_scale_of_the_remaining_capacity_follows_from_charge_and_full_capacity(
@@ -262,6 +266,15 @@ def test_the_scale_of_the_remaining_capacity_follows_from_charge_and_full_capaci
     shown = pack({21: raw, 24: soc, **_words(full)}, older=older)
     assert (shown.remaining_capacity, shown.full_capacity) == (remaining, full)
     assert "remaining_capacity" not in shown.derived
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("soc", [1, 2, 3])
+def test_nothing_is_left_only_where_the_charge_says_so_too(soc: int, *, older: bool) -> None:
+    """A register that nobody fills in reads 0; near empty that is not far enough from the charge to tell."""
+    shown = pack({21: 0, 24: soc, **_words(100)}, older=older)
+    assert shown.remaining_capacity == soc
+    assert "remaining_capacity" in shown.derived
 
 
 @pytest.mark.parametrize("raw", [0, 5, 65535])

@@ -17,7 +17,7 @@ _MAXIMUM: Final = 20
 _SETTING: Final = 40  # of the heating
 _SETTING_BIT: Final = 0x0010
 _HEATER_BIT: Final = 0x8000  # a mask: an EG4 pack has other bits set with nothing wrong
-_SAME: Final = 3.0  # % of the full capacity between two ways to say how much is left
+_SAME: Final = 3.0  # % of the full capacity at most between two ways to say how much is left
 
 
 def _uuid(short: int) -> str:
@@ -102,9 +102,16 @@ class _Zeta(NativeMap):
     def capacity(
         self, soc: int, remaining: int, full: float, found: dict[str, Any], info: dict[str, object]
     ) -> float | None:
-        """See `NativeMap`. What it counts in differs, so that SOC decides; where neither fits, SOC is what is said."""
-        counts = (remaining / per if per > 1 else float(remaining) for per in self.scale.remaining)
-        return next((count for count in counts if abs(100 * count / full - soc) <= _SAME), None)
+        """See `NativeMap`. What it counts in differs, so that SOC decides; where neither fits, SOC is what is said.
+
+        0 fits any count, and an almost empty pack as well: it is believed of an empty one only.
+        """
+        if not remaining:
+            return 0.0 if soc == 0 else None
+        counts = [remaining / per if per > 1 else float(remaining) for per in self.scale.remaining]
+        apart = {count: abs(100 * count / full - soc) for count in counts}
+        nearest = min(counts, key=apart.__getitem__)  # of two the likelier, which comes first
+        return nearest if apart[nearest] <= _SAME else None
 
     @override
     def heating(self, registers: Registers, found: dict[str, Any], info: dict[str, object]) -> None:
