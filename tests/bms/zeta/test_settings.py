@@ -2,12 +2,12 @@
 
 import pytest
 
-from custom_components.lfp_battery.bms.errors import FrameError, RefusedError
+from custom_components.lfp_battery.bms.errors import FrameError, Refusal, RefusedError
 from custom_components.lfp_battery.bms.protocols.base import Decoded
 from custom_components.lfp_battery.bms.protocols.zeta import settings
 from tests.simulator.modbus import sealed
 
-from .frames import CURRENT, listed, of_board
+from .frames import ASK_STATUS, CURRENT, STATUS, listed, of_board
 
 
 @pytest.mark.parametrize("number", range(1, 17))
@@ -79,6 +79,40 @@ def test_a_heating_setting_is_accepted_with_00_alone() -> None:
         with pytest.raises(RefusedError) as refused:
             CURRENT.decode(asked, of_board(0x0A, bytes((result,))))
         assert refused.value.code == result
+
+
+@pytest.mark.parametrize("hexed", ["108a01", "108aff", "018a01", "018301", "018401"])
+def test_an_exception_is_a_refusal_of_what_was_set(hexed: str) -> None:
+    """Of the board in the form of Modbus, or of the battery to which the board has handed it on."""
+    asked, frame = of_board(0x0A, b"\x01"), sealed(bytes.fromhex(hexed))
+    assert CURRENT.splitter(asked).feed(frame) == [frame]
+    assert CURRENT.is_answer(asked, frame)
+    with pytest.raises(RefusedError) as refused:
+        CURRENT.decode(asked, frame)
+    assert (refused.value.code, refused.value.refusal) == (frame[2], Refusal.OTHER)
+
+
+@pytest.mark.parametrize("function", [2, 3, 4])
+def test_an_exception_is_a_refusal_of_a_read(function: int) -> None:
+    """One that says "not known" is for good; the battery speaks for its own registers only."""
+    asked, frame = of_board(function), sealed(bytes((0x10, 0x80 | function, 1)))
+    assert CURRENT.splitter(asked).feed(frame) == [frame]
+    assert CURRENT.is_answer(asked, frame)
+    with pytest.raises(RefusedError) as refused:
+        CURRENT.decode(asked, frame)
+    assert refused.value.refusal is Refusal.UNSUPPORTED
+    assert not CURRENT.is_answer(asked, sealed(b"\x01\x83\x01"))
+
+
+@pytest.mark.parametrize("hexed", ["108a01", "018a01", "018301"])
+def test_an_exception_answers_nothing_else(hexed: str) -> None:
+    """Neither another setting nor a read of the other of the two senders, and it asks nothing."""
+    frame = sealed(bytes.fromhex(hexed))
+    assert not CURRENT.is_request(frame)
+    assert not CURRENT.is_answer(of_board(2), frame)
+    assert CURRENT.is_answer(ASK_STATUS, frame) is (frame[:2] == b"\x01\x83")
+    assert not CURRENT.is_answer(of_board(7, b"\x01"), sealed(b"\x10\x8a\x01"))
+    assert CURRENT.splitter().feed(b"\x10" + frame + STATUS) == [frame, STATUS]
 
 
 def test_an_overheard_acknowledgement_is_told_either_way() -> None:

@@ -10,18 +10,20 @@ from pymodbus.framer import FramerRTU
 
 from ...errors import FrameError, Refusal, RefusedError
 from ..base import Decoded
-from ..modbus.splitter import crc_is_right
+from ..modbus.frame import refused
+from ..modbus.splitter import EXCEPTION, READ_WORDS, crc_is_right
 
 BOARD: Final = 0x10
+_BMS: Final = 0x01
 _HEAD, _CRC = 3, 2
 SHORTEST: Final = _HEAD + _CRC
 _MOST: Final = 200 - SHORTEST  # bytes of data: the buffer of the characteristic has 200
 
 MODULE_ID, RS485_LIST, CAN_LIST = 0x02, 0x03, 0x04
 _HEATING: Final = 0x0A  # inferred (ble.md section 6)
-_SETS: Final = frozenset({0x05, 0x06, 0x07, _HEATING})  # one byte each; never framed here
+SETS: Final = frozenset({0x05, 0x06, 0x07, _HEATING})  # one byte each; never framed here
 _UNNAMED: Final = frozenset({0x09, 0x0B, 0x0C, 0x0D})  # the name, and what nobody explains
-FUNCTIONS: Final = frozenset({MODULE_ID, RS485_LIST, CAN_LIST}) | _SETS | _UNNAMED
+FUNCTIONS: Final = frozenset({MODULE_ID, RS485_LIST, CAN_LIST}) | SETS | _UNNAMED
 
 _LAST_MODULE: Final = 16
 _DONE: Final = 0x00
@@ -44,7 +46,7 @@ def fits(function: int, length: int) -> bool:
         return length == 0 or (length <= _MOST and length % _NAME == 2)
     if function == MODULE_ID:
         return length <= 1
-    return length == 1 if function in _SETS else function in _UNNAMED and length <= _MOST
+    return length == 1 if function in SETS else function in _UNNAMED and length <= _MOST
 
 
 def is_whole(frame: bytes) -> bool:
@@ -58,14 +60,37 @@ def is_whole(frame: bytes) -> bool:
     )
 
 
+def is_refusal(frame: bytes) -> bool:
+    """Whether this is an intact refusal in the form that Modbus has: the function with its highest bit set, and a code.
+
+    Not seen from the board; but that it has one form for what was done says nothing of what is not.
+    """
+    return len(frame) == SHORTEST and frame[0] == BOARD and frame[1] ^ EXCEPTION in FUNCTIONS and crc_is_right(frame)
+
+
 def is_question(frame: bytes) -> bool:
     """Whether it has the form of a question; acknowledgements of sets have the form of a set."""
-    return is_whole(frame) and (not frame[2] or frame[1] in _SETS)
+    return is_whole(frame) and (not frame[2] or frame[1] in SETS)
 
 
 def is_answer(request: bytes, frame: bytes) -> bool:
     """Whether an intact frame can answer this question. That of a set may be the very same bytes."""
-    return is_question(request) and is_whole(frame) and frame[1] == request[1] and frame[2] > 0
+    if not is_question(request):
+        return False
+    return (is_whole(frame) and frame[1] == request[1] and frame[2] > 0) or _refuses(request, frame)
+
+
+def _refuses(request: bytes, frame: bytes) -> bool:
+    """Whether this is a refusal of the question; a set may also be refused by the battery that it is meant for."""
+    if is_refusal(frame):
+        return frame[1] ^ EXCEPTION == request[1]
+    return (
+        bool(request[2])
+        and len(frame) == SHORTEST
+        and frame[0] == _BMS
+        and frame[1] ^ EXCEPTION in {request[1], *READ_WORDS}
+        and crc_is_right(frame)
+    )
 
 
 def decode(request: bytes | None, frame: bytes) -> Decoded:
@@ -75,6 +100,10 @@ def decode(request: bytes | None, frame: bytes) -> Decoded:
         FrameError: not an answer to this.
         RefusedError: the board does not do what was asked of it.
     """
+    if is_refusal(frame) if request is None else is_question(request) and _refuses(request, frame):
+        if request is not None and request[2]:
+            raise RefusedError(f"the setting was refused (exception {frame[2]})", code=frame[2], refusal=Refusal.OTHER)
+        raise refused(frame[2])
     if not is_whole(frame):
         raise FrameError("not a whole frame with the right CRC and length")
     if request is not None and not is_answer(request, frame):
@@ -82,7 +111,7 @@ def decode(request: bytes | None, frame: bytes) -> Decoded:
     function, data = frame[1], frame[_HEAD:-_CRC]
     if not data:
         return Decoded()
-    if function in _SETS:
+    if function in SETS:
         return _acknowledged(data[0], ours=request is not None and function == _HEATING)
     reader = _READERS.get(function)
     return Decoded(info={"undecoded": data.hex()} if reader is None else reader(data))

@@ -38,11 +38,15 @@ class ZetaSplitter(ModbusSplitter):
         buffer = self._buffer
         left = len(buffer) - start
         sender, function = buffer[start], buffer[start + 1]
-        if sender == settings.BOARD and function in settings.FUNCTIONS:
+        if sender == settings.BOARD and function ^ EXCEPTION in settings.FUNCTIONS:
+            yield settings.SHORTEST
+        elif sender == settings.BOARD and function in settings.FUNCTIONS:
             if left < 3:
                 yield settings.SHORTEST
             elif settings.fits(function, buffer[start + 2]):
                 yield settings.SHORTEST + buffer[start + 2]
+        elif sender == BMS and function ^ EXCEPTION in settings.SETS:  # the board may have handed it on
+            yield settings.SHORTEST
         elif sender == BMS and function & ~EXCEPTION in READ_WORDS:
             yield from super()._sizes(start)
             if left > 3 and (function, buffer[start + 3]) == _FURTHER_CELLS:
