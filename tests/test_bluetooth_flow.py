@@ -30,6 +30,7 @@ from tests.simulator.gatt.server import CURRENT_PROFILE, GattPack
 from tests.simulator.zeta import OLDER, VLRV, ZetaSpeaker
 
 SECOND = "A4:C1:37:00:00:02"
+WHO = f"**{NAME}** ({ADDRESS}, -60 dBm, good)"
 
 
 @pytest.fixture
@@ -49,18 +50,16 @@ async def test_a_pack_in_range_is_offered_looked_at_and_kept(line: RadioLine) ->
     pack = await line.pack()
     form = await line.discovered()
     assert form["step_id"] == "bluetooth_confirm"
-    assert form["description_placeholders"]["name"] == NAME
-    assert form["description_placeholders"]["address"] == ADDRESS
-    assert form["description_placeholders"]["signal"] == "-60 dBm, good"
+    assert form["description_placeholders"]["who"] == WHO
     assert pack.sessions == 0
 
     progress = await line.submit(form, {})
     assert progress["progress_action"] == "over_bluetooth"
-    assert progress["description_placeholders"] == {"name": NAME, "address": ADDRESS, "signal": "-60 dBm, good"}
+    assert progress["description_placeholders"] == {"who": WHO}
     result = await line.scanned(progress)
     assert result["step_id"] == "bluetooth_found"
     shown = result["description_placeholders"]
-    assert (shown["name"], shown["cells"], shown["capacity"]) == (NAME, "8", "100.0 Ah")
+    assert (shown["who"], shown["cells"], shown["capacity"]) == (WHO, "8", "100.0 Ah")
     assert shown["voltage"].endswith(" V")
     assert shown["charge"].endswith(" %")
     assert fields(result) == {CONF_MODEL: "VLRV2560B", CONF_ALLOW_HEATING: None}
@@ -113,8 +112,7 @@ async def test_a_pack_that_was_renamed_is_found_by_its_address(line: RadioLine, 
     await line.pack(name=name)
     result = await line.pick(typed)
     assert result["step_id"] == "bluetooth_found"
-    assert result["description_placeholders"]["address"] == ADDRESS
-    assert result["description_placeholders"]["name"] == plain(name)
+    assert result["description_placeholders"]["who"] == f"**{plain(name)}** ({ADDRESS}, -60 dBm, good)"
     result = await line.submit(result, {})
     assert result["result"].unique_id == ADDRESS
     assert result["title"] == "Voltgo Bluetooth"
@@ -155,7 +153,7 @@ async def test_a_name_breaks_nothing_and_reaches_no_log(line: RadioLine, caplog:
     logging.getLogger("custom_components.lfp_battery").setLevel(logging.INFO)
     await line.pack(name=name)
     result = await line.pick()
-    assert result["description_placeholders"]["name"] == r"\<b\>🔋\|\`x\`\*\_\[a\]\(b\)"
+    assert result["description_placeholders"]["who"].startswith(r"**\<b\>🔋\|\`x\`\*\_\[a\]\(b\)** (")
     entry = (await line.submit(result, {}))["result"]
     await line.settle(20)
     assert "🔋" not in entry.title
@@ -411,4 +409,4 @@ async def test_the_strongest_signal_is_listed_first(line: RadioLine) -> None:
 async def test_a_signal_is_called_by_a_name(line: RadioLine, rssi: int, quality: str) -> None:
     """Because dBm tell most people nothing."""
     result = await line.discover(line.info(ADDRESS, rssi=rssi))
-    assert result["description_placeholders"]["signal"] == f"{rssi} dBm, {quality}"
+    assert result["description_placeholders"]["who"] == f"**{NAME}** ({ADDRESS}, {rssi} dBm, {quality})"

@@ -9,7 +9,6 @@ from typing import Any, Final, override
 from homeassistant.components.bluetooth import BluetoothServiceInfoBleak
 from homeassistant.config_entries import ConfigFlowResult
 from homeassistant.const import CONF_DEVICE, CONF_MODEL
-from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import (
     BooleanSelector,
     SelectOptionDict,
@@ -141,12 +140,9 @@ class BluetoothFlow(CanFlow):
         return "over_bluetooth" if self._by_radio else super()._progress_action()
 
     @override
-    async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+    def _progress_words(self) -> Mapping[str, str]:
         """Beside the bar name the pack as its owner does."""
-        result = await super().async_step_scan(user_input)
-        if self._by_radio and result["type"] is FlowResultType.SHOW_PROGRESS:
-            result["description_placeholders"] = self._device_words()
-        return result
+        return self._device_words() if self._by_radio else super()._progress_words()
 
     @override
     async def _async_look(self, device: str) -> ScanReport:
@@ -189,18 +185,16 @@ class BluetoothFlow(CanFlow):
     # --- what answered -----------------------------------------------------------------------------------------------
 
     def _device_words(self) -> dict[str, str]:
-        """The device that was asked for, as it calls itself, and how well it is heard."""
+        """The device that was asked for: as it calls itself, its address, how well it is heard; what of it is known."""
         asked = radio.tidy_address(self._asked.get(CONF_DEVICE, "")) or ABSENT
         known = self._advert if self._advert is not None and self._advert.address == asked else None
-        return {
-            "name": plain(known.name if known is not None else None),
-            "address": asked,
-            "signal": self._signal(known),
-        }
+        if known is None:
+            return {"who": f"**{asked}**"}
+        if not printable(known.name):
+            return {"who": f"**{asked}** ({self._signal(known)})"}
+        return {"who": f"**{plain(known.name)}** ({asked}, {self._signal(known)})"}
 
-    def _signal(self, advert: radio.Advert | None) -> str:
-        if advert is None:
-            return ABSENT
+    def _signal(self, advert: radio.Advert) -> str:
         quality = next((name for least, name in _SIGNALS if advert.rssi >= least), "weak")
         return self._words.text("signal", quality, rssi=advert.rssi)
 

@@ -9,7 +9,6 @@ from typing import Any, Final, override
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigFlowResult
 from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
-from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers.selector import (
     BooleanSelector,
     SelectOptionDict,
@@ -148,16 +147,15 @@ class CanFlow(ScanFlow):
         return "on_bus" if self._on_can else super()._progress_action()
 
     @override
-    async def async_step_scan(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
+    def _progress_words(self) -> Mapping[str, str]:
         """Beside the bar say what is known in words, and nothing of what is not."""
-        result = await super().async_step_scan(user_input)
-        if self._bus is not None and self._on_can and result["type"] is FlowResultType.SHOW_PROGRESS:
-            result["description_placeholders"] = {
-                "device": str(self._bus),
-                "rate": bus_texts.rate(self._shown.baudrate or self._rates(self._bus)[0], self._words),
-                "recognised": bus_texts.recognised(self._shown.protocol, self._words),
-            }
-        return result
+        if self._bus is None or not self._on_can:
+            return super()._progress_words()
+        return {
+            "device": str(self._bus),
+            "rate": bus_texts.rate(self._shown.baudrate or self._rates(self._bus)[0], self._words),
+            "recognised": bus_texts.recognised(self._shown.protocol, self._words),
+        }
 
     @override
     async def _async_look(self, device: str) -> ScanReport:

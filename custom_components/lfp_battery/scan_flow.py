@@ -34,6 +34,10 @@ ANY_FAMILY: Final = "unknown"
 
 # The text beside the progress bar is fetched anew by every open dialog; more often than this nobody can read, in s.
 _TEXT_INTERVAL = 1.0
+# A dialog told of a new text fetches it, and fetches once more when the scan is over. Were it asked for both at once, the
+# first would end a flow that has nothing more to ask, and the second be told that there is no such flow: the dialog then
+# shows an error although all went well. So a scan ends no sooner than so many seconds after the last new text.
+_TEXT_FETCHED = 1.5
 _NOT_BEGUN = Progress(stage=Stage.LISTENING, fraction=0.0)
 _ACTIONS: Mapping[Stage, str] = {
     Stage.LISTENING: "listening",
@@ -76,6 +80,8 @@ class ScanFlow(ConfigFlow):
         self._fraction = 0.0  # how far the scan is
         self._shown = _NOT_BEGUN  # what the text beside the bar says
         self._shown_at = 0.0
+        self._told: tuple[str, Mapping[str, str]] | None = None  # that text, as open dialogs have it or are fetching it
+        self._told_at = float("-inf")  # when they were told to
         self._words = Words()
         self._report: ScanReport | None = None
         self._data: dict[str, Any] = {}  # of the entry, from the report
@@ -228,18 +234,23 @@ class ScanFlow(ConfigFlow):
             self._scan_task = self.hass.async_create_task(
                 self._async_scan(self._device), f"{DOMAIN} scan", eager_start=False
             )
-        progress = self._shown
+        action, words = self._told = self._progress_action(), self._progress_words()
         return self.async_show_progress(
             step_id="scan",
-            progress_action=self._progress_action(),
-            description_placeholders={
-                "device": self._device,
-                "protocol": self._words.protocol(progress.protocol),
-                "baudrate": str(progress.baudrate or ABSENT),
-                "address": ABSENT if progress.address is None else str(progress.address),
-            },
+            progress_action=action,
+            description_placeholders=words,
             progress_task=self._scan_task,
         )
+
+    def _progress_words(self) -> Mapping[str, str]:
+        """What the text beside the bar fills in."""
+        progress = self._shown
+        return {
+            "device": self._device or ABSENT,
+            "protocol": self._words.protocol(progress.protocol),
+            "baudrate": str(progress.baudrate or ABSENT),
+            "address": ABSENT if progress.address is None else str(progress.address),
+        }
 
     def _progress_action(self) -> str:
         """Which text stands beside the bar."""
@@ -261,6 +272,9 @@ class ScanFlow(ConfigFlow):
         else:
             _LOGGER.debug("Scan of %s: %s", device, report)
             self._judge(report, device)
+        clock = connect.clock(self.hass)
+        if (early := self._told_at + _TEXT_FETCHED - clock.monotonic()) > 0:
+            await clock.sleep(early)
 
     async def _async_look(self, device: str) -> ScanReport:
         """Find out what is there; raises LinkError."""
@@ -336,7 +350,9 @@ class ScanFlow(ConfigFlow):
         now = connect.clock(self.hass).monotonic()
         if progress.stage is not self._shown.stage or now - self._shown_at >= _TEXT_INTERVAL:
             self._shown, self._shown_at = progress, now
-            self.async_notify_flow_changed()
+            if (text := (self._progress_action(), self._progress_words())) != self._told:
+                self._told, self._told_at = text, now
+                self.async_notify_flow_changed()
         self._fraction = progress.fraction
         # after the notice, which makes the dialog forget how far the bar was
         self.async_update_progress(progress.fraction)
