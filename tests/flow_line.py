@@ -9,7 +9,7 @@ from typing import Any
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER, ConfigEntry
 from homeassistant.const import CONF_DEVICE
-from homeassistant.core import HomeAssistant
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import config_validation as cv
 import probatio
@@ -41,6 +41,8 @@ SOCKETCAN = "socketcan:can0"
 TEXTS: dict[str, Any] = json.loads((Path(connect.__file__).parent / "translations" / "en.json").read_text())
 # Longer than any scan; a flow that is still busy then hangs.
 _PATIENCE = 900.0
+# After these a dialog is told of something more.
+_GOING_ON = frozenset({FlowResultType.SHOW_PROGRESS, FlowResultType.SHOW_PROGRESS_DONE})
 
 
 def _texts(result: Mapping[str, Any], texts: Mapping[str, Any]) -> Iterator[str]:
@@ -202,6 +204,34 @@ class FlowLine:
             await asyncio.sleep(0)
             await self.clock.sleep(0.1)
         return await manager.async_configure(flow_id)
+
+    async def as_a_browser(self, flow: Any, delay: float) -> list[Any]:
+        """What a dialog gets that fetches the flow whenever it is told to, and gets an answer after `delay` seconds.
+
+        UnknownFlow in between is what would be shown as an error although all went well.
+        """
+        assert flow["type"] is FlowResultType.SHOW_PROGRESS, flow
+        fetches: list[asyncio.Task[Any]] = []
+
+        async def fetch() -> Any:
+            await self.clock.sleep(delay)
+            return await self.hass.config_entries.flow.async_configure(flow["flow_id"])
+
+        @callback
+        def told(event: Event[Any]) -> None:
+            if event.data["flow_id"] == flow["flow_id"]:
+                fetches.append(asyncio.ensure_future(fetch()))
+
+        async def until_the_end() -> list[Any]:
+            while not fetches or not all(one.done() for one in fetches) or fetches[-1].result()["type"] in _GOING_ON:
+                await self.clock.sleep(0.1)
+            return [one.result() for one in fetches]
+
+        cancel = self.hass.bus.async_listen("data_entry_flow_progressed", told)
+        try:
+            return await self.drive(until_the_end(), 0.1)
+        finally:
+            cancel()
 
     # --- the user's flow ---------------------------------------------------------------------------------------------
 

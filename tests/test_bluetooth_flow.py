@@ -325,6 +325,29 @@ async def test_the_same_pack_can_be_looked_at_anew(line: RadioLine) -> None:
     assert _identifiers(line, entry) == identity
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.3])
+async def test_a_dialog_is_told_of_nothing_but_the_end(line: RadioLine, delay: float) -> None:
+    """The text beside the bar is the same all the while, and a second fetch at the end would be an error."""
+    await line.pack()
+    entry = await line.add_pack()
+    line.call_out()
+    form = await _reconfigure(line, entry)
+    seen = await line.as_a_browser(await line.submit(form, {CONF_DEVICE: ADDRESS}), delay)
+    assert seen[-1]["reason"] == "reconfigure_successful"
+    assert len(seen) <= 2  # what the pack is called may have to be heard first
+
+
+async def test_what_is_not_known_of_a_pack_is_left_out(line: RadioLine) -> None:
+    """Beside the bar stands the address that was typed, until the pack is heard, and no dash."""
+    form = await line.open_radio_form()
+    progress = await line.submit(form, {CONF_DEVICE: ADDRESS})
+    assert progress["description_placeholders"] == {"who": f"**{ADDRESS}**"}
+    await line.pack(name="")
+    line.hass.config_entries.flow.async_abort(progress["flow_id"])
+    nameless = await line.discover(line.info(SECOND, name=SECOND))
+    assert nameless["description_placeholders"]["who"] == f"**{SECOND}** (-60 dBm, good)"
+
+
 def _identifiers(line: RadioLine, entry: ConfigEntry) -> set[tuple[str, str]]:
     devices = dr.async_entries_for_config_entry(dr.async_get(line.hass), entry.entry_id)
     return {identifier for device in devices for identifier in device.identifiers}

@@ -50,6 +50,18 @@ async def test_a_battery_moves_to_another_port_and_speed(line: FlowLine) -> None
     assert new.port.line is not None
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
+async def test_a_dialog_that_fetches_whatever_it_is_told_of_sees_the_end(line: FlowLine, delay: float) -> None:
+    """Once: were it told of the end together with another text, the second fetch would be an error."""
+    line.plug()
+    entry = await line.add()
+    for _ in range(2):
+        seen = await line.as_a_browser(await line.reconfigure(entry), delay)
+        assert [one["reason"] for one in seen if one["type"] is FlowResultType.ABORT] == ["reconfigure_successful"]
+        assert len(seen) > 1
+        await _moved(line, entry)
+
+
 async def test_the_form_shows_where_the_battery_is_now(hass: HomeAssistant, line: FlowLine) -> None:
     """The port is filled in; the speed is found by itself unless one is chosen."""
     line.plug()
