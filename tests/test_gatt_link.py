@@ -6,7 +6,8 @@ import gc
 
 from bleak.exc import BleakError
 from habluetooth.wrappers import HaBleakClientWrapper
-from homeassistant.components.bluetooth import HaBluetoothConnector
+from homeassistant.components import bluetooth
+from homeassistant.components.bluetooth import BaseHaRemoteScanner, HaBluetoothConnector
 from homeassistant.core import HomeAssistant
 import pytest
 
@@ -14,7 +15,7 @@ from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.protocols import BLUETOOTH
 from custom_components.lfp_battery.bms.transports import GattTransport
-from tests.bms.zeta.backend import UPDATE, Radio
+from tests.bms.zeta.backend import ABORTED, DROPPED, HALF, PACK, UPDATE, Radio, Services, uuid
 from tests.radio_line import ADDRESS, NAME, RadioLine
 from tests.simulator.gatt.impostor import jbd_pack
 
@@ -113,6 +114,111 @@ async def test_services_that_do_not_fit_are_asked_for_anew(line: RadioLine) -> N
     await line.drive(link.close())
     assert radio.forgotten == 2
     assert not radio.connected
+
+
+async def test_an_attempt_that_failed_half_way_is_followed_by_another(line: RadioLine) -> None:
+    """It told that it was disconnected, which says nothing of the one that follows."""
+    radio = Radio()
+    on_paper(line, radio)
+    radio.connecting = [HALF, ABORTED]
+    link = link_to(line)
+    await line.drive(link.open())
+    assert radio.attempts == 2
+    assert len(radio.connected) == 1
+    radio.drop()
+    with pytest.raises(LinkError) as error:
+        await line.drive(link.receive(60.0))
+    assert error.value.problem is LinkProblem.LOST
+    assert held(line) == (0, 0, 0)
+
+
+async def test_a_pack_that_nothing_can_connect_to_any_more_is_missing(line: RadioLine, hass: HomeAssistant) -> None:
+    """Home Assistant still knows it, but the proxy that heard it is gone, or what is left only listens."""
+    await line.pack()
+    link = link_to(line)
+    await line.drive(link.open())
+    await line.drive(link.close())
+    line.unplug_proxy()
+    assert bluetooth.async_ble_device_from_address(hass, ADDRESS, connectable=True) is not None
+    assert await problem_of(line, link) is LinkProblem.MISSING
+    listener = BaseHaRemoteScanner("F0:0D:00:00:00:09", "listens only", None, False)
+    undo = [listener.async_setup(), bluetooth.async_register_scanner(hass, listener)]
+    assert await problem_of(line, link) is LinkProblem.MISSING
+    for one in undo:
+        one()
+
+
+async def test_a_write_that_fails_has_the_services_asked_for_anew(line: RadioLine) -> None:
+    """They may be elsewhere by now; while they are as they were nothing is forgotten."""
+    radio = Radio()
+    on_paper(line, radio)
+    link = link_to(line)
+    await line.drive(link.open())
+    await line.drive(link.send(STATUS))
+    radio.notify(b"an answer")
+    radio.writing = [BleakError("Bluetooth GATT Error handle=17 error=1 description=Invalid handle")]
+    assert radio.forgotten == 0
+    with pytest.raises(LinkError) as error:
+        await line.drive(link.send(STATUS))
+    assert error.value.problem is LinkProblem.LOST
+    assert radio.forgotten == 1
+    assert not radio.connected
+    await line.drive(link.open())
+    await line.drive(link.send(STATUS))
+    radio.notify(b"an answer")
+    await line.drive(link.close())
+    assert radio.forgotten == 1
+
+
+async def test_a_connection_that_brings_no_answer_has_the_services_asked_for_anew(line: RadioLine) -> None:
+    """What is written may end up anywhere; one on which nothing was asked proves nothing."""
+    radio = Radio()
+    on_paper(line, radio)
+    link = link_to(line)
+    await line.drive(link.open())
+    await line.drive(link.close())
+    assert radio.forgotten == 0
+    await line.drive(link.open())
+    await line.drive(link.send(STATUS))
+    assert await line.drive(link.receive(5.0)) == b""
+    await line.drive(link.close())
+    assert radio.forgotten == 1
+    assert not radio.connected
+
+
+@pytest.mark.parametrize("kept", [{UPDATE: {}}, {uuid("ff00"): {uuid("ff02"): ("write",)}}])
+async def test_services_that_were_kept_of_another_device_do_not_make_this_one_foreign(
+    line: RadioLine, kept: Services
+) -> None:
+    """They are read from the device itself before it is refused."""
+    radio = Radio(services=kept, remembered=PACK)
+    on_paper(line, radio)
+    link = link_to(line)
+    await line.drive(link.open())
+    assert (radio.attempts, radio.forgotten, len(radio.connected)) == (2, 1, 1)
+    await line.drive(link.close())
+    assert held(line) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("remembers", "looks"), [(True, 2), (False, 1)])
+async def test_another_makers_battery_is_looked_at_twice_at_most(line: RadioLine, remembers: bool, looks: int) -> None:
+    """Once where nothing was kept of it; not a byte goes to it."""
+    radio = Radio(services={uuid("ff00"): {uuid("ff02"): ("write",)}}, remembers=remembers)
+    on_paper(line, radio)
+    assert await problem_of(line, link_to(line)) is LinkProblem.FOREIGN
+    assert (radio.attempts, radio.forgotten) == (looks, 1)
+    assert not radio.written
+    assert not radio.subscribed
+    assert held(line) == (0, 0, 0)
+
+
+async def test_what_cannot_be_looked_at_again_is_not_called_foreign(line: RadioLine) -> None:
+    """Its services were never read from itself."""
+    radio = Radio(services={UPDATE: {}})
+    on_paper(line, radio)
+    radio.connecting = [DROPPED, *[TimeoutError()] * 10]
+    assert await problem_of(line, link_to(line)) is LinkProblem.UNREACHABLE
+    assert radio.attempts <= 5
 
 
 async def test_a_cancelled_open_leaves_home_assistant_no_client(line: RadioLine) -> None:

@@ -72,8 +72,18 @@ def has_adapter(hass: HomeAssistant) -> bool:
 
 @callback
 def provider(hass: HomeAssistant, address: str) -> Callable[[], BLEDevice | None]:
-    """What says, whenever it is asked, how the device is best reached now; None while it is not in range."""
-    return lambda: bluetooth.async_ble_device_from_address(hass, address, connectable=True)
+    """What says, whenever it is asked, how the device is best reached now; None while it is not in range.
+
+    Home Assistant remembers a device for as long as its last advert counts, although the one proxy that heard it may be
+    gone, or cannot connect.
+    """
+
+    def ask() -> BLEDevice | None:
+        if not bluetooth.async_scanner_devices_by_address(hass, address, connectable=True):
+            return None
+        return bluetooth.async_ble_device_from_address(hass, address, connectable=True)
+
+    return ask
 
 
 @callback

@@ -13,11 +13,19 @@ from bleak.backends.descriptor import BleakGATTDescriptor
 from bleak.backends.device import BLEDevice
 from bleak.backends.service import BleakGATTService, BleakGATTServiceCollection
 from bleak.exc import BleakError
+import pytest
 
+from custom_components.lfp_battery.bms.errors import LinkError
 from custom_components.lfp_battery.bms.gatt_profile import GattProfile
+from custom_components.lfp_battery.bms.transports.gatt import GattLink
 
 ADDRESS: Final = "A4:C1:37:00:00:01"
+# Outcomes besides an exception.
 HANG: Final = "hang"
+STUBBORN: Final = "stubborn"  # hangs, takes its time to be cancelled, and then does all the same what it was asked for
+HALF: Final = "half"  # connected, and dropped while the services are read, which is told, as a failed attempt
+ABORTED: Final = "aborted"  # the same, after which the backend tries again by itself, as that of BlueZ does
+DROPPED: Final = "dropped"  # done, and the connection is gone
 
 
 def uuid(short: str) -> str:
@@ -49,7 +57,10 @@ class Radio:
     unsubscribing: list[Exception | str] = field(default_factory=list)
     disconnecting: list[Exception | str] = field(default_factory=list)
     slowness: float = 0.0  # s that a write takes
+    stubbornness: float = 0.3  # s until what is cancelled ends
     made: int = 0  # clients
+    remembered: Services | None = None  # what it has, where `services` is what was kept of a former device
+    remembers: bool = True  # whether anything is kept at all
     forgotten: int = 0  # times that what was known of its services was dropped
     attempts: int = 0
     connected: list[PaperClient] = field(default_factory=list)
@@ -79,14 +90,22 @@ class Radio:
         self.connected.pop().gone()
 
 
-async def _outcome(outcomes: list[Exception | str]) -> None:
+async def _outcome(radio: Radio, outcomes: list[Exception | str]) -> str | None:
     await asyncio.sleep(0)
     if not outcomes:
-        return
+        return None
     outcome = outcomes.pop(0)
     if isinstance(outcome, Exception):
         raise outcome
-    await asyncio.get_running_loop().create_future()  # for ever
+    if outcome not in {HANG, STUBBORN}:
+        return outcome
+    try:
+        await asyncio.get_running_loop().create_future()  # for ever
+    except asyncio.CancelledError:
+        if outcome == HANG:
+            raise
+        await asyncio.sleep(radio.stubbornness)
+    return None
 
 
 class PaperClient(BaseBleakClient):
@@ -117,7 +136,12 @@ class PaperClient(BaseBleakClient):
     @override
     async def connect(self, pair: bool, **kwargs: Any) -> None:
         self.radio.attempts += 1
-        await _outcome(self.radio.connecting)
+        outcome = await _outcome(self.radio, self.radio.connecting)
+        if outcome in {HALF, ABORTED}:
+            self.gone()
+            await asyncio.sleep(0)
+        if outcome == HALF:
+            raise BleakError("disconnected while the services were read")
         # from here on the device takes itself for connected, whatever becomes of who asked for it
         self.radio.connected.append(self)
         self.services = self._services()
@@ -141,7 +165,7 @@ class PaperClient(BaseBleakClient):
 
     @override
     async def disconnect(self) -> None:
-        await _outcome(self.radio.disconnecting)
+        await _outcome(self.radio, self.radio.disconnecting)
         if self in self.radio.connected:
             self.radio.connected.remove(self)
             self.gone()
@@ -149,7 +173,9 @@ class PaperClient(BaseBleakClient):
     async def clear_cache(self) -> bool:
         """As those of proxies have it."""
         self.radio.forgotten += 1
-        return True
+        if (known := self.radio.remembered) is not None:
+            self.radio.services, self.radio.remembered = known, None
+        return self.radio.remembers
 
     @override
     async def pair(self, *args: Any, **kwargs: Any) -> None:
@@ -183,7 +209,7 @@ class PaperClient(BaseBleakClient):
         radio.under_way += 1
         radio.at_once = max(radio.at_once, radio.under_way)
         try:
-            await _outcome(radio.writing)
+            await _outcome(radio, radio.writing)
             await asyncio.sleep(radio.slowness)
         finally:
             radio.under_way -= 1
@@ -193,11 +219,30 @@ class PaperClient(BaseBleakClient):
     async def start_notify(
         self, characteristic: BleakGATTCharacteristic, callback: NotifyCallback, **kwargs: Any
     ) -> None:
-        await _outcome(self.radio.subscribing)
+        outcome = await _outcome(self.radio, self.radio.subscribing)
         self.radio.subscribed.append(characteristic.uuid)
         self.listener = callback
+        if outcome == DROPPED:
+            self.radio.drop()
 
     @override
     async def stop_notify(self, characteristic: BleakGATTCharacteristic) -> None:
-        await _outcome(self.radio.unsubscribing)
+        await _outcome(self.radio, self.radio.unsubscribing)
         self.radio.subscribed.remove(characteristic.uuid)
+
+
+def link_to(radio: Radio, **more: Any) -> GattLink:
+    """A closed link to it."""
+    return GattLink(lambda: radio.device, name="pack", profiles=(CURRENT, OLDER), client_class=radio.backend, **more)
+
+
+async def caught(link: GattLink) -> LinkError:
+    """What opening fails with."""
+    with pytest.raises(LinkError) as error:
+        await link.open()
+    return error.value
+
+
+def only_this_task() -> bool:
+    """Whether nothing was left behind."""
+    return asyncio.all_tasks() == {asyncio.current_task()}

@@ -1,21 +1,34 @@
 """What tests of packs with a link of their own share."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import bleak_retry_connector
 import pytest
 
 from .air_site import MakeSite, Site
+from .backend import Radio
 from .client_rig import MakeRig, rigs
 
 
 @pytest.fixture
-async def make_site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MakeSite]:
-    """Places that are switched off after the test: no connection, no task, and nothing forbidden was done to a pack."""
-    # of true time, up to 4 s
+def no_backing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two attempts the library waits for up to 4 s of true time."""
     monkeypatch.setattr(bleak_retry_connector, "calculate_backoff_time", lambda _: 0.0)
+
+
+@pytest.fixture
+def radio() -> Iterator[Radio]:
+    """A device on paper; whatever a test does, nobody is connected to it in the end."""
+    radio = Radio()
+    yield radio
+    assert not radio.connected
+
+
+@pytest.fixture
+async def make_site(no_backing_off: None) -> AsyncIterator[MakeSite]:
+    """Places that are switched off after the test: no connection, no task, and nothing forbidden was done to a pack."""
     sites: list[Site] = []
 
     async def make(**how: Any) -> Site:

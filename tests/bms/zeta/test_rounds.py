@@ -30,12 +30,6 @@ async def _slots(pack: GattPack, slots: int) -> None:
     pack.air.slots = slots
 
 
-async def _drop_at_once(pack: GattPack) -> None:
-    """While the services are still being read, once."""
-    assert pack._device is not None
-    pack._device.once(pack._device.EVENT_CONNECTION, lambda _: pack._spawn(pack.drop()))
-
-
 async def _nothing(pack: GattPack) -> None:
     """It is over by itself."""
 
@@ -59,7 +53,7 @@ FAULTS: Final[dict[str, tuple[Act, Act]]] = {
     "always dropped in mid frame": knob("drop_mid_frame", True, False),
     "all zero": knob("zero_block", True, False),
     "out of range": (lambda pack: pack.advertise(False), lambda pack: pack.advertise(True)),
-    "dropped while connecting": (_drop_at_once, _nothing),
+    "dropped while connecting": knob("drop_at_once", 1, False),
     "no slot": (lambda pack: _slots(pack, 0), lambda pack: _slots(pack, 3)),
 }
 LATER: Final = ("dropped", "cancelled")  # while it is connected and being read

@@ -1,14 +1,11 @@
 """The Bluetooth transport against a device on paper, which fails in every way that has a name, and in some that have none."""
 
 import asyncio
-from collections.abc import Iterator
 import gc
-from typing import Any
 
 from bleak import BleakClient
 from bleak.backends.device import BLEDevice
 from bleak.exc import BleakDeviceNotFoundError, BleakError
-import bleak_retry_connector
 from bleak_retry_connector import BleakNotFoundError, BleakOutOfConnectionSlotsError
 import pytest
 
@@ -16,40 +13,12 @@ from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.transports import gatt
 from custom_components.lfp_battery.bms.transports.gatt import GattLink
 
-from .backend import CURRENT, HANG, OLDER, PACK, Radio, Services, uuid
+from .backend import CURRENT, HANG, OLDER, PACK, Radio, Services, caught, link_to, only_this_task, uuid
 
 PROFILES = (CURRENT, OLDER)
 
 
-@pytest.fixture(autouse=True)
-def _no_backing_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two attempts the library waits for up to 4 s of true time."""
-    monkeypatch.setattr(bleak_retry_connector, "calculate_backoff_time", lambda _: 0.0)
-
-
-@pytest.fixture
-def radio() -> Iterator[Radio]:
-    """A device; whatever a test does, nobody is connected to it in the end."""
-    radio = Radio()
-    yield radio
-    assert not radio.connected
-
-
-def link_to(radio: Radio, **more: Any) -> GattLink:
-    """A closed link to it."""
-    return GattLink(lambda: radio.device, name="pack", profiles=PROFILES, client_class=radio.backend, **more)
-
-
-async def caught(link: GattLink) -> LinkError:
-    """What opening fails with."""
-    with pytest.raises(LinkError) as error:
-        await link.open()
-    return error.value
-
-
-def only_this_task() -> bool:
-    """Whether nothing was left behind."""
-    return asyncio.all_tasks() == {asyncio.current_task()}
+pytestmark = pytest.mark.usefixtures("no_backing_off")
 
 
 async def test_bytes_pass_both_ways_through_the_one_service(radio: Radio) -> None:

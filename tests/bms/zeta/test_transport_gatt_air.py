@@ -114,6 +114,24 @@ async def test_a_pack_that_drops_the_link_in_mid_frame_wakes_the_reader(site: Si
     await site.drive(link.close())
 
 
+async def test_a_pack_that_drops_the_link_while_its_services_are_read_is_called_again_at_once(site: Site) -> None:
+    """By the same open; and when the connection that came of it is dropped, that is noticed."""
+    pack = await site.pack()
+    pack.drop_at_once = 1
+    link = site.link()
+    await site.drive(link.open())
+    assert pack.sessions == 2
+    await site.drive(link.send(STATUS))
+    assert len(b"".join(await site.drive(heard(link, 1.0)))) == 87
+    await pack.drop()
+    began = site.clock.monotonic()
+    with pytest.raises(LinkError) as error:
+        await site.drive(link.receive(60.0))
+    assert error.value.problem is LinkProblem.LOST
+    assert site.clock.monotonic() - began < 1
+    assert site.slots_taken == 0
+
+
 async def test_a_pack_has_one_slot_and_gives_it_to_one(make_site: MakeSite) -> None:
     """While it is connected it does not advertise; when it is left it does again."""
     site = await make_site()

@@ -225,7 +225,6 @@ class AirBackend(BaseBleakClient):
                         await characteristic.discover_descriptors()
             self.services = self._collect(peer)
         except BaseException:
-            self._disconnected_callback = None  # nobody has this connection yet
             await self.disconnect()
             raise
 

@@ -50,6 +50,7 @@ class GattPack:
     """One pack in the air. Knobs may be turned at any time.
 
     `silence`, `bad_crc`, `joined`, `drop_mid_frame`: True until set back, or the number of answers that it strikes.
+    `drop_at_once`: the same of connections, which end while the services are still being read.
     `late`: s that answers come too late. `joined`: an answer waits for the next one, and both come in one notification.
     `drop_after_set`: s after a set frame until the pack drops the link and restarts, None: it does not; `away`: s until
     it is back. `faults`: the trouble of serial lines, as far as it makes sense here.
@@ -79,6 +80,7 @@ class GattPack:
         self.bad_crc: bool | int = False
         self.joined: bool | int = False
         self.drop_mid_frame: bool | int = False
+        self.drop_at_once: bool | int = False
         self.late = 0.0
         self.drop_after_set: float | None = None
         self.away = 1.0
@@ -231,6 +233,8 @@ class GattPack:
         self.sessions += 1
         self.speaker.reset()
         connection.on(connection.EVENT_DISCONNECTION, self._on_disconnection)
+        if self._strikes("drop_at_once"):
+            self._spawn(self.drop())
 
     def _on_disconnection(self, _reason: int) -> None:
         self.connection = None

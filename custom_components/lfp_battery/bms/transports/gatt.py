@@ -26,7 +26,10 @@ _LOGGER = logging.getLogger(__name__)
 # All in seconds, of true time: these are waits for the radio, which has no other. Whoever waits in a dialog is told after
 # this long, although a single attempt may take bleak-retry-connector 20 s.
 _OPEN_TIMEOUT: Final = 30.0
-_UNSUBSCRIBE_TIMEOUT, _DISCONNECT_TIMEOUT = 2.0, 6.0
+_UNSUBSCRIBE_TIMEOUT, _FORGET_TIMEOUT, _DISCONNECT_TIMEOUT = 2.0, 2.0, 6.0
+# What ends an attempt, or a connection, may itself hang in the operating system: it is left to itself after this long.
+_BREAKING_OFF: Final = 2.0
+_LEAVING: Final = 10.0
 _WRITE_TIMEOUT: Final = 5.0
 # As many as bleak-retry-connector makes, but of whatever kind: of errors that it takes for passing it allows nine.
 _ATTEMPTS: Final = 4
@@ -50,17 +53,35 @@ def _load() -> None:
     import bleak_retry_connector  # noqa: F401, PLC0415 - wire libraries load when a link is first used
 
 
-class _Stream:
-    """What one connection has brought, and whether it still stands."""
+class _Connection:
+    """One connection, or the attempt at one: what it is made with, what it has brought, and whether it stands."""
 
-    __slots__ = ("_waiter", "buffer", "standing")
+    __slots__ = (
+        "_waiter",
+        "asked",
+        "buffer",
+        "client",
+        "connecting",
+        "heard",
+        "notify",
+        "settled",
+        "standing",
+        "write",
+    )
 
-    def __init__(self, *, standing: bool) -> None:
+    def __init__(self) -> None:
+        self.connecting: asyncio.Task[None] | None = None
+        self.client: BleakClient | None = None  # also while it only tries to connect
+        self.notify: BleakGATTCharacteristic | None = None  # subscribed to
+        self.write: BleakGATTCharacteristic | None = None  # from when on it may be written to
+        self.settled = 0.0  # monotonic
+        self.standing = False
+        self.asked = self.heard = False  # whether anything was written, and anything came
         self.buffer = bytearray()
-        self.standing = standing
         self._waiter: asyncio.Future[None] | None = None
 
     def notified(self, _characteristic: object, data: bytearray) -> None:
+        self.heard = True
         self.buffer += data
         if len(self.buffer) > _BUFFER_LIMIT:
             del self.buffer[:-_BUFFER_LIMIT]
@@ -83,6 +104,21 @@ class _Stream:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    async def leave(self) -> None:
+        """Unsubscribe and disconnect, once the attempt has ended; never raises, and asks for nothing for ever."""
+        if self.connecting is not None:
+            await asyncio.wait((self.connecting,))
+            if not self.connecting.cancelled():
+                self.connecting.exception()  # nobody waits for it any more
+        if (client := self.client) is None:
+            return
+        if self.asked and not self.heard:
+            await _forget_services(client)
+        if (notify := self.notify) is not None:
+            await _quietly(lambda: client.stop_notify(notify), _UNSUBSCRIBE_TIMEOUT)
+        await _quietly(client.disconnect, _DISCONNECT_TIMEOUT)
+        self.client = self.connecting = self.notify = self.write = None
 
 
 class GattLink:
@@ -109,16 +145,12 @@ class GattLink:
         self._clock = clock or SystemClock()
         self._client_class = client_class
         self._profile: GattProfile | None = None
-        self._client: BleakClient | None = None  # also while it only tries to connect
-        self._notify: BleakGATTCharacteristic | None = None  # subscribed to
-        self._write: BleakGATTCharacteristic | None = None
-        self._stream = _Stream(standing=False)
-        self._settled = 0.0  # monotonic
+        self._held = _Connection()
         self._turn = asyncio.Lock()  # of opening and closing
         self._writing = asyncio.Lock()
-        self._opening: asyncio.Timeout | None = None
-        self._given_up = False  # closed while it was being opened
-        self._parting: asyncio.Task[None] | None = None
+        self._closings = 0  # times that it was to be closed
+        self._given_up: asyncio.Future[None] | None = None  # done when it is closed while it is being opened
+        self._leaving: set[asyncio.Task[None]] = set()  # connections that are being ended
 
     @property
     def name(self) -> str:
@@ -138,69 +170,103 @@ class GattLink:
     # --- connecting --------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """See `ByteTransport`; takes up to 30 s.
+        """See `ByteTransport`; takes up to 30 s, and a few more where what failed is slow to end.
 
         Raises:
             LinkError: MISSING where nothing sees the device, NO_SLOT where nothing that does has a connection to spare,
                 UNREACHABLE where it does not take the connection, FOREIGN where it has none of the services, DRIVER
-                without the library.
+                without the library, LOST where it is closed meanwhile.
         """
+        until = asyncio.get_running_loop().time() + _OPEN_TIMEOUT
+        closings = self._closings
         async with self._turn:
             await self._part()
-            stream = _Stream(standing=True)
-            if (failure := await self._try_to_connect(stream)) is not None:
+            if closings != self._closings:
+                raise _closed()
+            if (failure := await self._try_to_connect(until)) is not None:
                 raise failure
-            self._stream = stream
-            self._settled = self._clock.monotonic() + _SETTLING
 
-    async def _try_to_connect(self, stream: _Stream) -> LinkError | None:
-        """What it fails with is raised elsewhere: whoever keeps that error must not keep the client with its traceback."""
-        self._given_up = False
+    async def _try_to_connect(self, until: float) -> LinkError | None:
+        """What it fails with is raised elsewhere: whoever keeps that error must not keep the client with its traceback.
+
+        The attempt is a task of its own, because some of what it goes through takes its time to be cancelled.
+        """
+        loop = asyncio.get_running_loop()
+        held, given_up = self._held, loop.create_future()
+        connecting = held.connecting = loop.create_task(self._connect(held), name=f"connect {self._name}")
+        self._given_up = given_up
         try:
-            async with asyncio.timeout(_OPEN_TIMEOUT) as self._opening:
-                await self._connect(stream)
-        except Exception as err:
-            _LOGGER.debug("%s could not be opened", self._name, exc_info=True)
-            await self._part()
-            failure = self._translate(err)
-            return LinkError(failure.problem, failure.detail)
+            await asyncio.wait(
+                (connecting, given_up), timeout=max(until - loop.time(), 0.0), return_when=asyncio.FIRST_COMPLETED
+            )
         except BaseException:
             await self._part()
             raise
         finally:
-            self._opening = None
-        return None
+            self._given_up = None
+        failure = _closed() if given_up.done() else self._outcome(connecting)
+        if failure is None:
+            held.connecting = None
+        else:
+            await self._part()
+        return failure
 
-    async def _connect(self, stream: _Stream) -> None:
+    def _outcome(self, connecting: asyncio.Task[None]) -> LinkError | None:
+        """What an attempt came to, and be it to no end."""
+        if not connecting.done():
+            return LinkError(LinkProblem.UNREACHABLE, "takes too long")
+        if connecting.cancelled():  # by what it went through: nobody here did
+            return LinkError(LinkProblem.UNREACHABLE, "broken off")
+        if (err := connecting.exception()) is None:
+            return None
+        _LOGGER.debug("%s could not be opened", self._name, exc_info=err)
+        failure = self._translate(err)
+        return LinkError(failure.problem, failure.detail)
+
+    async def _connect(self, held: _Connection) -> None:
         if _LIBRARY not in sys.modules:
             await asyncio.get_running_loop().run_in_executor(None, _load)
+        client = await self._establish(held)
+        found = _find(client, self._profiles)
+        if found is None and await _forget_services(client):
+            # what was kept of another device, or of other software, says nothing of whose this one is
+            await _quietly(client.disconnect, _DISCONNECT_TIMEOUT)
+            client = await self._establish(held, use_services_cache=False)
+            found = _find(client, self._profiles)
+        if found is None:
+            raise LinkError(LinkProblem.FOREIGN)
+        self._profile, write, held.notify = found
+        try:
+            await client.start_notify(held.notify, held.notified)
+        except Exception:
+            await _forget_services(client)
+            raise
+        if not held.standing:
+            raise _dropped()
+        held.write, held.settled = write, self._clock.monotonic() + _SETTLING
+
+    async def _establish(self, held: _Connection, **how: Any) -> BleakClient:
+        """A client that is connected."""
         from bleak_retry_connector import establish_connection  # noqa: PLC0415 - see `_load`
 
         if (device := self._provider()) is None:
             raise LinkError(LinkProblem.MISSING)
         base, more = self._client_base()
         client = await establish_connection(
-            self._counted(base),
+            self._counted(base, held),
             device,
             self._name,
-            disconnected_callback=stream.disconnected,
+            disconnected_callback=held.disconnected,
             max_attempts=_ATTEMPTS,
             ble_device_callback=lambda: self._provider() or device,
             **more,
+            **how,
         )
-        found = _find(client, self._profiles)
-        if found is None:
-            await self._forget_services(client)
-            raise LinkError(LinkProblem.FOREIGN)
-        self._profile, self._write, notify = found
-        self._notify = notify
-        try:
-            await client.start_notify(notify, stream.notified)
-        except Exception:
-            await self._forget_services(client)
-            raise
-        if not stream.standing:
-            raise LinkError(LinkProblem.UNREACHABLE, "disconnected at once")
+        # of the attempts that failed before, each may have told that it was disconnected
+        held.standing = client.is_connected
+        if not held.standing:
+            raise _dropped()
+        return client
 
     def _client_base(self) -> tuple[type[BleakClient], dict[str, Any]]:
         """The client to connect with, and what it is to be told besides."""
@@ -214,14 +280,14 @@ class GattLink:
             return BleakClientWithServiceCache, {"backend": wanted}
         return wanted, {}
 
-    def _counted(self, base: type[BleakClient]) -> type[BleakClient]:
+    def _counted(self, base: type[BleakClient], held: _Connection) -> type[BleakClient]:
         """The same client, which is known while it still tries, and does not try for ever."""
         link, left = self, _ATTEMPTS
 
         class Counted(base):  # type: ignore[valid-type,misc]
             def __init__(self, *args: Any, **kwargs: Any) -> None:
                 super().__init__(*args, **kwargs)
-                link._client = self
+                held.client = self
 
             @override
             async def connect(self, **kwargs: Any) -> None:
@@ -237,22 +303,11 @@ class GattLink:
 
         return Counted
 
-    @staticmethod
-    async def _forget_services(client: BleakClient) -> None:
-        """What a device has may come from a cache that is out of date; the next attempt asks it anew."""
-        import bleak  # noqa: PLC0415 - see `_load`
-
-        # only Home Assistant's client can; the one that bleak-retry-connector has elsewhere says so with a warning
-        if hasattr(bleak.BleakClient, "clear_cache") and (clear := getattr(client, "clear_cache", None)) is not None:
-            await _quietly(clear, _UNSUBSCRIBE_TIMEOUT)
-
-    def _translate(self, err: Exception) -> LinkError:
+    def _translate(self, err: BaseException) -> LinkError:
         """The one place where a failure to connect gets its name."""
         if isinstance(err, LinkError):
             return err
         detail = f"{type(err).__name__}: {err}"[:_DETAIL].rstrip(": ")
-        if self._given_up:
-            return LinkError(LinkProblem.LOST, "closed while it was being opened")
         if isinstance(err, ImportError):
             return LinkError(LinkProblem.DRIVER, detail)
         if _lacks_slot(err):
@@ -261,7 +316,7 @@ class GattLink:
             with suppress(Exception):
                 seen = self._provider() is not None
             return LinkError(LinkProblem.NO_SLOT if seen else LinkProblem.MISSING, detail)
-        if type(err).__name__ in _MISSING and not isinstance(err.__cause__, TimeoutError):
+        if type(err).__name__ in _MISSING:
             return LinkError(LinkProblem.MISSING, detail)
         return LinkError(LinkProblem.UNREACHABLE, detail)
 
@@ -269,28 +324,36 @@ class GattLink:
 
     async def close(self) -> None:
         """See `ByteTransport`; an `open` that is under way ends with a `LinkError`."""
-        if self._opening is not None:
-            self._given_up = True
-            with suppress(RuntimeError):  # it has ended by itself just now
-                self._opening.reschedule(asyncio.get_running_loop().time())
+        self._closings += 1
+        if self._given_up is not None and not self._given_up.done():
+            self._given_up.set_result(None)
         async with self._turn:
             await self._part()
 
     async def _part(self) -> None:
-        """Let go of the device, even when this is cancelled; returns when it is done."""
-        self._stream.disconnected()
-        client, self._client = self._client, None
-        notify, self._notify = self._notify, None
-        self._write = None
-        if client is not None:
-            self._parting = asyncio.create_task(_disconnect(client, notify), name=f"disconnect {self._name}")
-        if self._parting is not None:
-            await asyncio.shield(self._parting)
-            self._parting = None
+        """Let go of the device, even when this is cancelled; returns when it is done, or when that takes too long."""
+        former, self._held = self._held, _Connection()
+        former.disconnected()
+        connecting, patience = former.connecting, _BREAKING_OFF
+        if connecting is not None:
+            connecting.cancel()
+        if connecting is not None or former.client is not None:
+            patience = _LEAVING
+            leaving = asyncio.create_task(former.leave(), name=f"disconnect {self._name}")
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+        if connecting is not None and not (await asyncio.wait((connecting,), timeout=_BREAKING_OFF))[0]:
+            _LOGGER.debug("%s: an attempt to connect does not end, it is left to itself", self._name)
+            return
+        if self._leaving:
+            await asyncio.wait(self._leaving, timeout=patience)
 
-    async def _fail(self, stream: _Stream, error: LinkError) -> LinkError:
-        if self._stream is stream:  # else it was opened anew meanwhile
-            await self.close()
+    async def _fail(self, held: _Connection, error: LinkError) -> LinkError:
+        if self._held is held and held.connecting is None:
+            async with self._turn:
+                # it may have been opened anew meanwhile
+                if self._held is held and not held.standing:
+                    await self._part()
         return error
 
     # --- bytes -------------------------------------------------------------------------------------------------------
@@ -298,17 +361,18 @@ class GattLink:
     async def send(self, data: bytes) -> None:
         """See `ByteTransport`."""
         async with self._writing:
-            stream = self._stream
-            if (left := self._settled - self._clock.monotonic()) > 0 and stream.standing:
+            held = self._held
+            if (left := held.settled - self._clock.monotonic()) > 0 and held.standing:
                 await self._clock.sleep(left)
-            if (failure := await self._try_to_write(stream, data)) is not None:
-                raise await self._fail(stream, failure)
+            if (failure := await self._try_to_write(held, data)) is not None:
+                raise await self._fail(held, failure)
 
-    async def _try_to_write(self, stream: _Stream, data: bytes) -> LinkError | None:
+    async def _try_to_write(self, held: _Connection, data: bytes) -> LinkError | None:
         """See `_try_to_connect`."""
-        client, write = self._client, self._write
-        if not stream.standing or client is None or write is None:
+        client, write = held.client, held.write
+        if not held.standing or client is None or write is None:
             return LinkError(LinkProblem.LOST)
+        held.asked = True
         try:
             respond = "write-without-response" not in write.properties
             size = max(write.max_write_without_response_size, _SMALLEST_WRITE)
@@ -318,29 +382,41 @@ class GattLink:
         # not only BleakError: a proxy's client raises types of its own, and all of them end here
         except Exception as err:
             _LOGGER.debug("%s could not be written to", self._name, exc_info=True)
+            if held.standing:
+                held.asked = False  # it is forgotten here, and need not be again
+                await _forget_services(client)
+            held.disconnected()
             return LinkError(LinkProblem.LOST, type(err).__name__)
         return None
 
     async def receive(self, timeout: float) -> bytes:
         """See `ByteTransport`."""
-        stream = self._stream
-        if not stream.buffer:
-            if stream.standing:
-                await self._clock.wait(stream.waiter(), timeout)
-            if not stream.buffer and not stream.standing:
-                raise await self._fail(stream, LinkError(LinkProblem.LOST))
-        return stream.take()
+        held = self._held
+        if not held.buffer:
+            if held.standing:
+                await self._clock.wait(held.waiter(), timeout)
+            if not held.buffer and not held.standing:
+                raise await self._fail(held, LinkError(LinkProblem.LOST))
+        return held.take()
 
     def drain(self) -> bytes:
         """See `ByteTransport`."""
-        return self._stream.take()
+        return self._held.take()
+
+
+def _closed() -> LinkError:
+    return LinkError(LinkProblem.LOST, "closed while it was being opened")
+
+
+def _dropped() -> LinkError:
+    return LinkError(LinkProblem.UNREACHABLE, "disconnected at once")
 
 
 # Of bleak and of bleak-retry-connector, by name: they may not be loaded when something else fails.
 _MISSING: Final = frozenset({"BleakNotFoundError", "BleakDeviceNotFoundError"})
 
 
-def _lacks_slot(err: Exception) -> bool:
+def _lacks_slot(err: BaseException) -> bool:
     return any(words in str(err) for words in _NO_SLOT)
 
 
@@ -363,14 +439,22 @@ def _find(
     return None
 
 
-async def _disconnect(client: BleakClient, notify: BleakGATTCharacteristic | None) -> None:
-    """Unsubscribe and disconnect; never raises, and does not wait for what never answers."""
-    if notify is not None:
-        await _quietly(lambda: client.stop_notify(notify), _UNSUBSCRIBE_TIMEOUT)
-    await _quietly(client.disconnect, _DISCONNECT_TIMEOUT)
+async def _forget_services(client: BleakClient) -> bool:
+    """Have what is kept of a device's services asked for anew by the next attempt; whether anything may have been kept.
+
+    It may be out of date: after an update of the pack's software they are other ones, or elsewhere.
+    """
+    import bleak  # noqa: PLC0415 - see `_load`
+
+    # only Home Assistant's client can; the one that bleak-retry-connector has elsewhere says so with a warning
+    if not hasattr(bleak.BleakClient, "clear_cache") or (clear := getattr(client, "clear_cache", None)) is None:
+        return False
+    return await _quietly(clear, _FORGET_TIMEOUT) is not False
 
 
-async def _quietly(work: Callable[[], Coroutine[Any, Any, object]], seconds: float) -> None:
+async def _quietly(work: Callable[[], Coroutine[Any, Any, object]], seconds: float) -> object:
+    """What it comes to, None where it fails."""
     with suppress(Exception):
         async with asyncio.timeout(seconds):
-            await work()
+            return await work()
+    return None
