@@ -1,6 +1,7 @@
 """Moving a battery to another port or speed, on simulated lines."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigEntry, ConfigEntryState
@@ -9,6 +10,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.discovery import Progress, ScanReport, Stage
 from custom_components.lfp_battery.const import CONF_ADDRESSES, CONF_BAUDRATE, CONF_PACKS
 from custom_components.lfp_battery.moving import merged
 from tests.flow_line import PORT, TEXTS, FlowLine
@@ -50,9 +53,19 @@ async def test_a_battery_moves_to_another_port_and_speed(line: FlowLine) -> None
     assert new.port.line is not None
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.1, 0.3])
-async def test_a_dialog_that_fetches_whatever_it_is_told_of_sees_the_end(line: FlowLine, delay: float) -> None:
-    """Once: were it told of the end together with another text, the second fetch would be an error."""
+@pytest.mark.parametrize("delay", [0.0, 0.3, 0.7])
+async def test_a_dialog_that_fetches_whatever_it_is_told_of_sees_the_end(
+    line: FlowLine, monkeypatch: pytest.MonkeyPatch, delay: float
+) -> None:
+    """Once, also with a new text to the last: told of that and of the end, its second fetch would be an error."""
+    properly = connect.async_scan
+
+    async def scan(hass: HomeAssistant, device: str, progressed: Callable[[Progress], None], **how: Any) -> ScanReport:
+        report = await properly(hass, device, progressed, **how)
+        progressed(Progress(stage=Stage.LISTENING, fraction=1.0, protocol="pylon-rs485-2.6"))
+        return report
+
+    monkeypatch.setattr(connect, "async_scan", scan)
     line.plug()
     entry = await line.add()
     for _ in range(2):
