@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any
 
 from homeassistant.const import CONF_DEVICE, CONF_MODEL
 from homeassistant.core import HomeAssistant
@@ -90,6 +91,15 @@ async def test_a_pack_that_is_called_an_ml314_by_its_owner_is_unverified(line: R
 # --- who cannot be reached -------------------------------------------------------------------------------------------
 
 
+def _why(form: Any) -> str:
+    """What Home Assistant says of it, as the error shows it: that is no Markdown, so nothing is escaped."""
+    (error,) = errors(form).values()
+    placeholders = form["description_placeholders"]
+    assert placeholders["reason"] in TEXTS["config"]["error"][error].format(**placeholders)
+    assert "\\" not in placeholders["reason"]
+    return str(placeholders["reason"])
+
+
 async def test_a_pack_that_went_away_in_between_can_be_tried_again(line: RadioLine) -> None:
     """The phone app has it: it was heard, and takes no connection."""
     pack = await line.pack()
@@ -98,7 +108,7 @@ async def test_a_pack_that_went_away_in_between_can_be_tried_again(line: RadioLi
     result = await line.scanned(await line.submit(form, {}))
     assert result["step_id"] == "bluetooth_confirm"
     assert errors(result) == {"base": "no_connection"}
-    assert result["description_placeholders"]["reason"]
+    assert "connectable" in _why(result)
     await pack.advertise(True)
     result = await line.scanned(await line.submit(result, {}))
     assert result["step_id"] == "bluetooth_found"
@@ -109,9 +119,7 @@ async def test_a_pack_that_was_never_heard_is_looked_for_once_more(line: RadioLi
     result = await line.pick()
     assert errors(result) == {"base": "out_of_range"}
     assert line.looked_around == 2
-    reason = result["description_placeholders"]["reason"]
-    assert reason == radio.unreachable(line.hass, ADDRESS)
-    assert "\\" not in reason  # errors are no Markdown
+    assert _why(result) == radio.unreachable(line.hass, ADDRESS)
     assert fields(result)[CONF_DEVICE] == ADDRESS
     await line.pack()
     result = await line.scanned(await line.submit(result, {CONF_DEVICE: ADDRESS}))
@@ -124,6 +132,7 @@ async def test_a_proxy_without_a_free_connection_is_named_as_the_reason(line: Ra
     line.air.slots = 0
     result = await line.pick()
     assert errors(result) == {"base": "no_slot"}
+    assert "connectable" in _why(result)
     line.air.slots = 1
     result = await line.scanned(await line.submit(result, {CONF_DEVICE: ADDRESS}))
     assert result["step_id"] == "bluetooth_found"
