@@ -102,7 +102,9 @@ class PolledClient:
             noticed=self._noticed,
             hurried=self._is_switching,
         )
-        self._line = Line(transport, clock, listener, forget=self._link_lost, longest=self._interval)
+        self._line = Line(
+            transport, clock, listener, forget=self._link_lost, longest=self._interval, sparing=protocol.alone
+        )
         self._wake = asyncio.Event()
         self._errands = Errands(self._check, self._wake.set)
         self._heating: Heating | None = None
@@ -379,6 +381,7 @@ class PolledClient:
     # --- reading out of turn -----------------------------------------------------------------------------------------
 
     async def _read_next(self, address: int | None) -> None:
+        self._line.hurry()
         since = self._dialogue.traffic.requests
         await self._errands.put(lambda: self._rounds.read_now(address, since), key=("read", address))
 
