@@ -238,6 +238,19 @@ async def test_a_pack_that_is_ignored_can_be_set_up_by_hand(line: RadioLine) -> 
     assert [entry.unique_id for entry in line.hass.config_entries.async_entries(DOMAIN)] == [ADDRESS]
 
 
+async def test_a_pack_whose_entry_is_deleted_is_offered_again(line: RadioLine) -> None:
+    """Without a restart, and also if it had been ignored and then added by hand."""
+    await line.pack()
+    form = await line.discovered()
+    manager = line.hass.config_entries
+    await manager.flow.async_init(DOMAIN, context={"source": SOURCE_IGNORE}, data={"unique_id": ADDRESS, "title": NAME})
+    assert form["flow_id"] not in {flow["flow_id"] for flow in manager.flow.async_progress()}
+    entry = await line.add_pack()
+    assert manager.async_entries(DOMAIN) == [entry]
+    await line.drive(manager.async_remove(entry.entry_id))
+    assert (await line.discovered())["step_id"] == "bluetooth_confirm"
+
+
 async def test_a_second_pack_is_an_entry_of_its_own(line: RadioLine) -> None:
     """Two of one model are told apart by their addresses."""
     await line.pack()

@@ -1,12 +1,12 @@
 """LiFePO4 packs as devices: the life of a config entry, and nothing else."""
 
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import Platform
+from homeassistant.const import CONF_DEVICE, Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 
-from . import connect
+from . import connect, radio
 from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
 from .coordinator import link_problem
@@ -45,6 +45,12 @@ async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None
     if (control := entry.runtime_data.client.heating) is not None:
         for address in entry.runtime_data.packs:
             async_note_acts(hass, entry, address, control.acts(address))
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
+    """Nothing of it is kept; a pack that can be set up again over Bluetooth is offered again, whoever had added it."""
+    if (address := radio.address_of(entry.data[CONF_DEVICE])) is not None:
+        radio.offer_again(hass, address)
 
 
 async def async_remove_config_entry_device(

@@ -101,6 +101,13 @@ def rssi(hass: HomeAssistant, address: str) -> int | None:
 
 
 @callback
+def offer_again(hass: HomeAssistant, address: str) -> None:
+    """Have a device discovered anew that was heard before; nobody is told of the same advert twice by itself."""
+    if bluetooth.DOMAIN in hass.config.components:
+        bluetooth.async_rediscover_address(hass, address)
+
+
+@callback
 def unreachable(hass: HomeAssistant, address: str) -> str:
     """Why a device may not be reached, as Home Assistant sees it; English, for a person, not to be taken apart."""
     return bluetooth.async_address_reachability_diagnostics(hass, address, BluetoothReachabilityIntent.CONNECTION)
