@@ -1,16 +1,17 @@
 """What the logbook says of each time that somebody switched the heating; who it was, it knows from the context."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from homeassistant.components.logbook import LOGBOOK_ENTRY_ENTITY_ID, LOGBOOK_ENTRY_MESSAGE, LOGBOOK_ENTRY_NAME
 from homeassistant.const import ATTR_DEVICE_ID, ATTR_ENTITY_ID
 from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.translation import async_get_cached_translations
 
 from . import heating
 from .const import DOMAIN
+from .entity import HEATING
 from .flow_texts import Words
 
 
@@ -34,11 +35,20 @@ def async_describe_events(
                 new=_setting(words, data.get("new")),
             ),
         }
-        if (entity_id := data.get(ATTR_ENTITY_ID)) is not None:
+        if (entity_id := _entity_id(er.async_get(hass), data)) is not None:
             described[LOGBOOK_ENTRY_ENTITY_ID] = entity_id
         return described
 
     async_describe_event(DOMAIN, heating.EVENT, describe)
+
+
+def _entity_id(registry: er.EntityRegistry, data: Mapping[str, Any]) -> str | None:
+    """What was switched; where that switch was taken away, what shows the setting of the same pack in its place."""
+    if (entity_id := data.get(ATTR_ENTITY_ID)) is None or registry.async_get(entity_id) is not None:
+        return entity_id
+    entries = er.async_entries_for_device(registry, data.get(ATTR_DEVICE_ID) or "", include_disabled_entities=True)
+    ours = (entry for entry in entries if entry.platform == DOMAIN and entry.translation_key == HEATING)
+    return next((entry.entity_id for entry in ours), None)
 
 
 def _setting(words: Words, enabled: Any) -> str:
