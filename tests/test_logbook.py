@@ -66,7 +66,7 @@ _LINES: dict[str, str] = {
     HeatingProblem.PROTECTION: f"{_NOT_SWITCHED}: a protection is active that has nothing to do with cold",
     HeatingProblem.TOO_SOON: f"{_NOT_SWITCHED}: it was switched only seconds before",
     HeatingProblem.TOO_OFTEN: f"{_NOT_SWITCHED}: it was switched too often within a day",
-    HeatingProblem.UNANSWERED: f"{_WAS_TO_BE}: the battery did not answer and did not change it",
+    HeatingProblem.UNANSWERED: f"{_WAS_TO_BE}: the battery did not acknowledge it and did not change it",
     HeatingProblem.UNSEEN: f"{_WAS_TO_BE}, and what came of it is not known: the battery was not read since",
     HeatingProblem.REFUSED: f"{_WAS_TO_BE}: the battery refused",
     HeatingProblem.CONTRADICTED: f"{_WAS_TO_BE}, and the battery did something else",

@@ -236,7 +236,7 @@ def _say_nothing(ble: BleHome) -> None:
         (
             _say_nothing,
             "unanswered",
-            "did not answer to having its heating switched, and says that it is set as before",
+            "did not acknowledge that its heating was to be switched, and says that it is set as before",
         ),
     ],
 )
