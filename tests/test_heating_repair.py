@@ -1,5 +1,8 @@
 """A pack that does something else than what it is asked for: the switch goes, and a repair says how to go on."""
 
+from pathlib import Path
+import re
+
 from homeassistant.components.repairs.const import DOMAIN as REPAIRS
 from homeassistant.components.repairs.issue_handler import RepairsFlowManager
 from homeassistant.const import STATE_OFF, STATE_ON
@@ -76,11 +79,11 @@ async def test_offering_it_again_brings_the_switch_back_and_sends_nothing(ble: B
     manager = await _repair(ble)
     menu = await manager.async_init(DOMAIN, data={"issue_id": issue_id})
     assert menu["type"] is FlowResultType.MENU
-    assert menu["menu_options"] == ["offer"]
+    assert menu["menu_options"] == ["offer", "leave"]
     texts = TEXTS["issues"]["heating_refused"]["fix_flow"]["step"]["init"]
     shown = texts["description"].format(**(menu["description_placeholders"] or {}))
     assert "/issues" in shown
-    assert set(texts["menu_options"]) == {"offer"}
+    assert set(texts["menu_options"]) == set(texts["menu_option_descriptions"]) == {"offer", "leave"}
     assert _kinds(ble) == ["binary_sensor"]  # to look at it changes nothing
 
     ble.pack.refuse_heating = False
@@ -93,6 +96,45 @@ async def test_offering_it_again_brings_the_switch_back_and_sends_nothing(ble: B
     assert len(heating.acts(ble.entry.data)[1]) == 1
     await ble.turn("heating", True)
     assert ble.state(1, "heating").state == STATE_ON
+
+
+@pytest.mark.parametrize("why", ["refused", "contradicted"])
+async def test_the_repair_asks_for_a_few_frames_and_points_to_how_they_are_found(ble: BleHome, why: str) -> None:
+    """In the order of the documentation, and never for a whole log: it holds whatever else the phone did."""
+    await _withdrawn(ble, why=why)
+    (issue_id,) = _issues(ble.hass)
+    menu = await (await _repair(ble)).async_init(DOMAIN, data={"issue_id": issue_id})
+    texts = TEXTS["issues"][f"heating_{why}"]["fix_flow"]["step"]["init"]
+    shown = texts["description"].format(**(menu["description_placeholders"] or {}))
+    page, _, part = re.findall(r"\((https://[^)]*/docs/bluetooth\.md)(#([a-z-]+))\)", shown)[0]
+    assert "Do not publish the log or the bug report" in shown
+    documented = (Path(__file__).parents[1] / "docs" / page.rpartition("/")[2]).read_text()
+    section = documented.partition(f"### {part.replace('-', ' ').capitalize()}\n")[2]
+    steps = ["HCI snoop log", "Pause", "on, off, on and off", "bug report"]
+    for text in (shown.partition("1. ")[2], section.partition("1. ")[2]):
+        places = [text.index(step) for step in steps]
+        assert places == sorted(places)
+    assert "few frames" in shown
+    assert "few frames" in section
+
+
+async def test_leaving_it_off_settles_the_repair(ble: BleHome) -> None:
+    """As taking the permission back in the options does; the pack is not disturbed by it."""
+    await _withdrawn(ble)
+    (issue_id,) = _issues(ble.hass)
+    manager = await _repair(ble)
+    menu = await manager.async_init(DOMAIN, data={"issue_id": issue_id})
+    client = ble.entry.runtime_data.client
+    result = await ble.drive(manager.async_configure(menu["flow_id"], {"next_step_id": "leave"}))
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await ble.wait(15)
+    assert _issues(ble.hass) == {}
+    assert ble.entry.options[CONF_ALLOW_HEATING] is False
+    assert ble.entry.runtime_data.client is client
+    await ble.reload()
+    assert _issues(ble.hass) == {}
+    assert _kinds(ble) == ["binary_sensor"]
+    assert len(ble.pack.writes) == 1
 
 
 async def test_whoever_wants_no_switch_has_no_repair(ble: BleHome) -> None:

@@ -1,11 +1,11 @@
 """What the logbook says of each time that the heating was switched."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from homeassistant.core import Context, Event, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.setup import async_setup_component
 import pytest
 from pytest_homeassistant_custom_component.common import async_capture_events
@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 from custom_components.lfp_battery import heating
 from custom_components.lfp_battery.bms.clients.base import HeatingOutcome
 from custom_components.lfp_battery.bms.errors import HeatingProblem
-from custom_components.lfp_battery.const import DOMAIN
+from custom_components.lfp_battery.const import CONF_ALLOW_HEATING, DOMAIN
 from custom_components.lfp_battery.logbook import async_describe_events
 from tests.ble_home import BleHome
 
@@ -104,15 +104,39 @@ async def test_the_logbook_says_who_it_was(
     await ble.turn("heating", True, context=Context(user_id=hass_admin_user.id))
     await ble.drive(recorder_mock.async_recorder_ready.wait())
     await hass.async_add_executor_job(recorder_mock.block_till_done)
+    (line,) = await _lines(hass, hass_ws_client, entity_ids=[ble.entity_id(1, "heating")])
+    assert line["message"] == "heating was switched from off to on, and the battery confirmed it"
+    assert line["context_user_id"] == hass_admin_user.id
+
+
+async def _lines(
+    hass: HomeAssistant, hass_ws_client: WebSocketGenerator, **whose: list[str]
+) -> list[Mapping[str, Any]]:
+    """Ours, as the page of a device or an entity gets them."""
     client = await hass_ws_client(hass)
-    await client.send_json_auto_id(
-        {
-            "type": "logbook/get_events",
-            "start_time": "2020-01-01T00:00:00+00:00",
-            "entity_ids": [ble.entity_id(1, "heating")],
-        }
-    )
+    await client.send_json_auto_id({"type": "logbook/get_events", "start_time": "2020-01-01T00:00:00+00:00", **whose})
     answer = await client.receive_json()
-    lines = [line for line in answer["result"] if line.get("domain") == DOMAIN]
-    assert [line["message"] for line in lines] == ["heating was switched from off to on, and the battery confirmed it"]
-    assert lines[0]["context_user_id"] == hass_admin_user.id
+    return [line for line in answer["result"] if line.get("domain") == DOMAIN]
+
+
+async def test_what_was_switched_is_found_when_the_switch_is_gone(
+    recorder_mock: Any, hass: HomeAssistant, ble: BleHome, hass_ws_client: WebSocketGenerator
+) -> None:
+    """On the page of the device, and each line leads to what shows the setting instead."""
+    assert await async_setup_component(hass, "logbook", {})
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    switch = ble.entity_id(1, "heating")
+    await ble.turn("heating", True)
+    await ble.drive(recorder_mock.async_recorder_ready.wait())
+    await ble.reload(options={CONF_ALLOW_HEATING: False})
+    await ble.wait()
+    sensor = ble.entity_id(1, "heating")
+    assert (switch.partition(".")[0], sensor.partition(".")[0]) == ("switch", "binary_sensor")
+    await hass.async_add_executor_job(recorder_mock.block_till_done)
+    (line,) = await _lines(hass, hass_ws_client, device_ids=[ble.device(1).id], entity_ids=[sensor])
+    assert line["entity_id"] == sensor
+    er.async_get(hass).async_remove(sensor)
+    (line,) = await _lines(hass, hass_ws_client, device_ids=[ble.device(1).id])
+    assert line.get("entity_id") is None

@@ -114,7 +114,11 @@ class LineIssues:
             ir.async_delete_issue(self._hass, DOMAIN, issue_id)
             return
         integration = await async_get_integration(self._hass, DOMAIN)
-        words = {"title": entry.title, "report": integration.issue_tracker or ""}
+        words = {
+            "title": entry.title,
+            "report": integration.issue_tracker or "",
+            "docs": f"{integration.documentation}/blob/main/docs/bluetooth.md#how-to-settle-it",
+        }
         ir.async_create_issue(
             self._hass,
             DOMAIN,

@@ -8,7 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 
 from . import heating
-from .const import CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN
+from .const import CONF_ALLOW_HEATING, CONF_OBSERVE, CONF_OTHER_PROTOCOL, DOMAIN
 from .issues import HEATING_WITHDRAWN
 
 
@@ -54,7 +54,7 @@ class OtherMasterFlow(RepairsFlow):
 
 
 class HeatingFlow(RepairsFlow):
-    """Say how to find out what a pack takes for the command, and offer it again once the person wants it so."""
+    """Say how to find out what a pack takes for the command; then offer it again, or leave it, as the person wants."""
 
     def __init__(self, entry_id: str, words: Mapping[str, str]) -> None:
         """`entry_id` is the entry whose pack it is; `words` are what its text fills in."""
@@ -62,12 +62,12 @@ class HeatingFlow(RepairsFlow):
         self._words = dict(words)
 
     async def async_step_init(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
-        """A menu: its one button does something, and to close it changes nothing."""
+        """A menu: each button does something, and to close it changes nothing."""
         if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
             return self.async_abort(reason="entry_removed")
         return self.async_show_menu(
             step_id="init",
-            menu_options=["offer"],
+            menu_options=["offer", "leave"],
             description_placeholders={**self._words, "title": entry.title},
         )
 
@@ -77,6 +77,14 @@ class HeatingFlow(RepairsFlow):
             return self.async_abort(reason="entry_removed")
         heating.async_offer_again(self.hass, entry)
         self.hass.config_entries.async_schedule_reload(self._entry_id)
+        return self.async_create_entry(data={})
+
+    async def async_step_leave(self, user_input: dict[str, Any] | None = None) -> RepairsFlowResult:
+        """The permission is taken back, and with it the repair; why the switch is gone stays known."""
+        if (entry := self.hass.config_entries.async_get_entry(self._entry_id)) is None:
+            return self.async_abort(reason="entry_removed")
+        options = {**entry.options, CONF_ALLOW_HEATING: False}
+        self.hass.config_entries.async_update_entry(entry, options=options)
         return self.async_create_entry(data={})
 
 
