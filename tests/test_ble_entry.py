@@ -126,7 +126,7 @@ _WORDS = {
     LinkProblem.UNREACHABLE: "Close the phone app",
     LinkProblem.NO_SLOT: "add a proxy",
     LinkProblem.FOREIGN: "does not show the service that it was read by before. Switch the battery",
-    LinkProblem.PAUSED: "Turn off Pause",
+    LinkProblem.PAUSED: "Turn off 'Pause for 30 minutes'",
     LinkProblem.LOST: "was lost",
     LinkProblem.FAILED: "cannot be connected to",
 }

@@ -1,5 +1,6 @@
 """Leaving the pack's only connection to the phone app for a while."""
 
+from datetime import datetime, timedelta
 import logging
 
 from homeassistant.const import STATE_OFF, STATE_ON, EntityCategory
@@ -58,17 +59,25 @@ async def test_a_pause_ends_by_itself_after_half_an_hour(ble: BleHome) -> None:
     """Nobody remembers to end it; asked once more, it begins anew."""
     ble.put_up()
     await ble.start()
+    assert ble.state(None, "pause").attributes["until"] is None
     await ble.turn("pause", True)
+    begun = ble.clock.utc()
+    first = datetime.fromisoformat(ble.state(None, "pause").attributes["until"])
+    assert timedelta(seconds=LONGEST - 2) <= first - begun <= timedelta(seconds=LONGEST)
     await ble.wait(LONGEST - 60)
     assert ble.state(None, "pause").state == STATE_ON
     await ble.turn("pause", True)
+    again = datetime.fromisoformat(ble.state(None, "pause").attributes["until"])
+    assert again - first >= timedelta(seconds=LONGEST - 62)
     await ble.wait(LONGEST - 60)
     assert ble.state(None, "pause").state == STATE_ON
     assert ble.bus.port.line is None
     await ble.wait(60 + CYCLE)
     assert ble.state(None, "pause").state == STATE_OFF
     assert ble.state(1, "connectivity").state == STATE_ON
+    assert ble.state(None, "pause").attributes["until"] is None
     assert LONGEST == 30 * 60
+    assert "30 minutes" in TEXTS["entity"]["switch"]["pause"]["name"]
 
 
 async def test_a_pause_is_not_remembered_and_leaves_nothing_behind(hass: HomeAssistant, ble: BleHome) -> None:

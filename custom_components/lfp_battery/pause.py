@@ -1,6 +1,7 @@
 """Leaving the one connection that a pack takes over Bluetooth to somebody else for a while, usually the phone app."""
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Final
 
 from .bms.clients.base import Pausable
@@ -19,6 +20,7 @@ class Pause:
         self._clock = clock
         self._changed = changed
         self._end: Handle | None = None
+        self.until: datetime | None = None  # when it ends by itself; None: it is not active
         self.stopped = False  # nothing is to be begun any more: the client goes
 
     @property
@@ -30,6 +32,7 @@ class Pause:
         """Let go of the link; asked once more, the time begins anew. Not to be called once it is stopped."""
         was = self._forget()
         self._end = self._clock.call_later(LONGEST, self.end)
+        self.until = self._clock.utc() + timedelta(seconds=LONGEST)
         if not was:
             self._client.set_paused(True)
         self._changed()
@@ -47,6 +50,7 @@ class Pause:
 
     def _forget(self) -> bool:
         was, self._end = self._end, None
+        self.until = None
         if was is not None:
             was.cancel()
         return was is not None

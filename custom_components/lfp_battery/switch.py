@@ -52,6 +52,12 @@ def _says_how_it_is_set(unit: LfpUnit) -> bool:
     return unit.online and isinstance(unit, LfpPackCoordinator) and unit.state.heating_enabled is not None
 
 
+def _until(unit: LfpUnit) -> Mapping[str, Any]:
+    """When a pause ends by itself."""
+    until = unit.pause.until if isinstance(unit, LfpBankCoordinator) and unit.pause is not None else None
+    return {"until": until and until.replace(microsecond=0).isoformat()}
+
+
 SETTING = LfpSwitchDescription(
     key=HEATING,
     translation_key=HEATING,
@@ -64,6 +70,7 @@ PAUSE = LfpSwitchDescription(
     entity_category=EntityCategory.CONFIG,
     exists_fn=lambda unit: isinstance(unit, LfpBankCoordinator) and unit.pause is not None,
     available_fn=always,
+    attributes_fn=_until,
 )
 SWITCHES = (SETTING, PAUSE)
 
