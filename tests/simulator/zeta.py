@@ -79,6 +79,7 @@ class ZetaSpeaker(Ledger):
         self.received: deque[tuple[float, bytes]] = deque(maxlen=_KEPT)  # every intact request, at which time
         self.writes: list[tuple[float, bytes]] = []  # set frames
         self.malformed = 0  # bytes that are no request
+        self.crowded = 0  # requests that came in one piece with another
         self.refuse_heating = self.ignore_heating = self.apply_on_restart = self.silent_sets = False
         self.disturb_r40 = 0
         self.zero_block = False
@@ -120,6 +121,7 @@ class ZetaSpeaker(Ledger):
     @override
     def reset(self) -> None:
         """See `Speaker`."""
+        self.malformed += len(self._buffer)
         self._buffer.clear()
 
     @override
@@ -128,13 +130,16 @@ class ZetaSpeaker(Ledger):
         buffer = self._buffer
         buffer += data
         replies: list[Reply] = []
+        requests = 0
         while (found := self._next_request()) is not None:
             start, frame = found
             self.malformed += start
             del buffer[: start + len(frame)]
             self.received.append((now, frame))
+            requests += 1
             if (reply := self._answer(frame, now)) is not None:
                 replies.append(reply)
+        self.crowded += max(requests - 1, 0)
         if len(buffer) > LONGEST:
             self.malformed += len(buffer) - LONGEST
             del buffer[:-LONGEST]
@@ -202,8 +207,9 @@ class ZetaSpeaker(Ledger):
 
     def _set(self, frame: bytes, function: int, value: bytes, now: float) -> Reply | None:
         self.writes.append((now, frame))
-        if function != _SET_HEATING:
-            self.forbidden.append(frame)  # of all settings, ours may touch the heating only
+        # of all settings, ours may touch the heating only, and in the one way that is inferred (section 6)
+        if function != _SET_HEATING or len(value) != 1 or value[0] > 1:
+            self.forbidden.append(frame)
         result = self._apply(function, value)
         if self.silent_sets or result is None:
             return None
@@ -219,7 +225,7 @@ class ZetaSpeaker(Ledger):
                 self.module_id = value[0]
             case 0x09:
                 self.name = value.decode("utf-8", "replace")
-            case 0x0A if value[0] <= 1 and not self.refuse_heating:
+            case 0x0A if len(value) == 1 and value[0] <= 1 and not self.refuse_heating:
                 self._set_heating(bool(value[0]))
             case 0x05 | 0x06 | 0x07 | 0x0A:
                 return _REFUSED

@@ -7,9 +7,11 @@ from typing import Any
 import bleak_retry_connector
 import pytest
 
+from tests.simulator.zeta import ZetaSpeaker
+
 from .air_site import MakeSite, Site
 from .backend import Radio
-from .client_rig import MakeRig, rigs
+from .client_rig import MakeRig, ZetaRig, rigs
 
 
 @pytest.fixture
@@ -45,6 +47,10 @@ async def make_site(no_backing_off: None) -> AsyncIterator[MakeSite]:
         for device in devices:
             assert not device.speaker.forbidden
             assert not device.touched
+            assert not device.overlapping, "a question was asked before the one before was answered"
+            if isinstance(device.speaker, ZetaSpeaker):
+                assert not device.speaker.crowded
+                assert not device.speaker.malformed
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -57,5 +63,14 @@ async def site(make_site: MakeSite) -> Site:
 @pytest.fixture
 async def make_rig() -> AsyncIterator[MakeRig]:
     """Rigs that leave nothing behind."""
+    made: list[ZetaRig] = []
     async with rigs() as make:
-        yield make
+
+        async def remembered(*args: Any, **how: Any) -> ZetaRig:
+            made.append(await make(*args, **how))
+            return made[-1]
+
+        yield remembered
+    for rig in made:
+        assert not rig.speaker.crowded
+        assert not rig.speaker.malformed

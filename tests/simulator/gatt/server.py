@@ -88,10 +88,12 @@ class GattPack:
         self.notifications: list[bytes] = []  # as they went out
         self.touched: list[str] = []  # what was done to the service that nobody must touch
         self.sessions = 0  # connections so far
+        self.overlapping = 0  # requests that came while an answer that is not late was still to be sent
         self.connection: Connection | None = None
         self._wanted = False
         self._held_back = b""
         self._due: set[Handle] = set()  # answers
+        self._answered = 0.0  # monotonic, when the last of those that are not late has been sent
         self._restarts: set[Handle] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()  # of adverts
@@ -240,6 +242,7 @@ class GattPack:
         self.connection = None
         self._held_back = b""
         self._forget(self._due)
+        self._answered = 0.0
         if self._wanted:
             self._spawn(self.advertise(True))
 
@@ -249,6 +252,7 @@ class GattPack:
         speaker = self.speaker
         sets = len(speaker.writes) if isinstance(speaker, ZetaSpeaker) else 0
         now = self.air.clock.monotonic()
+        self.overlapping += now < self._answered
         for reply in speaker.feed(data[:LONGEST], now):
             self._answer(reply, now)
         if self.drop_after_set is not None and isinstance(speaker, ZetaSpeaker) and len(speaker.writes) > sets:
@@ -261,6 +265,8 @@ class GattPack:
         if self._strikes("bad_crc"):
             reply = Reply(self.speaker.disguise(reply, Disguise.BAD_CHECK), reply.delay, reply.address, reply.request)
         for out in self.faults.apply(reply, self.speaker, now, delay, 0.0):
+            if not self.late:
+                self._answered = max(self._answered, now + out.delay)
             self._later(out.delay, partial(self._send, out.data))
 
     def _send(self, data: bytes) -> None:
