@@ -428,17 +428,56 @@ def test_candidates_are_known_by_name_or_service(name: str | None, services: lis
 
 
 async def test_the_strongest_signal_is_listed_first(line: RadioLine) -> None:
-    """And one without a name by its address; of several none is chosen for the person."""
+    """Of several that are likely none is chosen for the person."""
     line.advert(SECOND, rssi=-90, local_name="ZT-25.6V100Ah-0002")
-    line.advert(ADDRESS, rssi=-50, service_uuids=["0000ff00-0000-1000-8000-00805f9b34fb"])
+    line.advert(ADDRESS, rssi=-50, local_name=NAME)
     form = await line.open_radio_form()
-    assert list(offered(form).items()) == [
-        (ADDRESS, f"– ({ADDRESS}, -50 dBm)"),
-        (SECOND, f"ZT-25.6V100Ah-0002 ({SECOND}, -90 dBm)"),
-    ]
+    assert list(offered(form)) == [ADDRESS, SECOND]
     assert fields(form)[CONF_DEVICE] == ""
+    assert form["description_placeholders"]["seen"] == "Devices in range that may be packs: 2."
     assert radio.rssi(line.hass, ADDRESS) == -50
     assert radio.rssi(line.hass, "A4:C1:37:00:00:03") is None
+
+
+_SHARED = "0000ff00-0000-1000-8000-00805f9b34fb"
+_THIRD = "A4:C1:37:00:00:03"
+
+
+async def test_what_has_only_a_service_that_others_have_is_listed_last(line: RadioLine) -> None:
+    """Under its name, or else its address; it is not counted, and the one that is likely fills the field."""
+    line.advert(SECOND, rssi=-90, local_name="ZT-25.6V100Ah-0002")
+    line.advert(ADDRESS, rssi=-50, service_uuids=[_SHARED])
+    line.advert(_THIRD, rssi=-55, local_name="xiaoxiang BMS", service_uuids=[_SHARED])
+    form = await line.open_radio_form()
+    assert list(offered(form).items()) == [
+        (SECOND, f"ZT-25.6V100Ah-0002 ({SECOND}, -90 dBm)"),
+        (ADDRESS, f"{ADDRESS} (-50 dBm)"),
+        (_THIRD, f"xiaoxiang BMS ({_THIRD}, -55 dBm)"),
+    ]
+    assert fields(form)[CONF_DEVICE] == SECOND
+    assert form["description_placeholders"]["seen"] == "Devices in range that may be packs: 1."
+
+
+async def test_what_is_not_likely_is_never_chosen_for_the_person(line: RadioLine) -> None:
+    """Also where nothing else is in range: it may be a renamed pack as well as another maker's battery."""
+    line.advert(ADDRESS, rssi=-50, local_name="Boat", service_uuids=[_SHARED])
+    form = await line.open_radio_form()
+    assert list(offered(form)) == [ADDRESS]
+    assert fields(form)[CONF_DEVICE] == ""
+    assert form["description_placeholders"]["seen"] == TEXTS["selector"]["advice"]["options"]["others_in_range"]
+
+
+async def test_what_did_not_answer_in_this_dialog_counts_no_more(line: RadioLine) -> None:
+    """It can still be tried again."""
+    silent = await line.pack()
+    silent.silence = True
+    await line.pack(SECOND, "ZT-25.6V100Ah-0002")
+    form = await line.open_radio_form()
+    assert form["description_placeholders"]["seen"] == "Devices in range that may be packs: 2."
+    form = await line.scanned(await line.submit(form, {CONF_DEVICE: ADDRESS}))
+    assert errors(form) == {"base": "no_answer"}
+    assert set(offered(form)) == {ADDRESS, SECOND}
+    assert form["description_placeholders"]["seen"] == "Devices in range that may be packs: 1."
 
 
 @pytest.mark.parametrize(("rssi", "quality"), [(-65, "good"), (-66, "fair"), (-80, "fair"), (-81, "weak")])

@@ -56,6 +56,7 @@ class BluetoothFlow(CanFlow):
         super().__init__()
         self._by_radio = False
         self._looked_around = False
+        self._declined: set[str] = set()  # addresses at which this dialog found no pack
         self._advert: radio.Advert | None = None  # of the device that was asked for, as it was heard last
 
     # --- choosing the pack -------------------------------------------------------------------------------------------
@@ -100,9 +101,12 @@ class BluetoothFlow(CanFlow):
             )
         }
         words = await self._async_words()
-        seen = words.text("advice", "packs_in_range" if found else "no_pack_in_range", count=len(found))
-        suggested = {CONF_DEVICE: found[0].address if len(found) == 1 else "", **self._asked, **(user_input or {})}
-        return self._show_port_form("bluetooth_pick", fields, suggested, seen=seen)
+        likely = [one.address for one in found if one.likely and one.address not in self._declined]
+        suggested = {CONF_DEVICE: likely[0] if len(likely) == 1 else "", **self._asked, **(user_input or {})}
+        text = "packs_in_range" if likely else "others_in_range" if found else "no_pack_in_range"
+        return self._show_port_form(
+            "bluetooth_pick", fields, suggested, seen=words.text("advice", text, count=len(likely))
+        )
 
     async def async_step_reconfigure_bluetooth(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Connect to the same pack anew, and take in what it is now."""
@@ -167,6 +171,8 @@ class BluetoothFlow(CanFlow):
             return super()._failure_of(report)
         if report.outcome is Outcome.FOUND and report.packs:
             return None
+        if self._device is not None and (address := radio.address_of(self._device)) is not None:
+            self._declined.add(address)
         return Failure(error="no_answer", capture=report.capture)
 
     @override
@@ -229,4 +235,6 @@ class BluetoothFlow(CanFlow):
 
 def _label(advert: radio.Advert) -> str:
     """How a device is listed; no Markdown there."""
-    return f"{printable(advert.name) or ABSENT} ({advert.address}, {advert.rssi} dBm)"
+    if name := printable(advert.name):
+        return f"{name} ({advert.address}, {advert.rssi} dBm)"
+    return f"{advert.address} ({advert.rssi} dBm)"

@@ -20,7 +20,8 @@ PREFIX: Final = "bluetooth:"
 # Who may be a pack by its advert (ble.md section 2); whether it is one, only an answer says. A pack that was renamed has
 # none of the names, and boards of another maker have the first service as well.
 _NAMES: Final = ("ZT-*", "BB-*", "VLRV*", "Voltgo*")
-_SERVICES: Final = frozenset(f"0000{number}-0000-1000-8000-00805f9b34fb" for number in ("ff00", "1000"))
+_SHARED_SERVICE: Final = "0000ff00-0000-1000-8000-00805f9b34fb"
+_SERVICES: Final = frozenset({_SHARED_SERVICE, "00001000-0000-1000-8000-00805f9b34fb"})
 
 _ADDRESS = re.compile(r"[0-9A-F]{12}")
 _SEPARATORS = re.compile(r"[\s:._-]")
@@ -33,6 +34,7 @@ class Advert:
     address: str
     name: str | None  # as it calls itself; never trusted
     rssi: int  # dBm
+    likely: bool  # has a name of ours, or a service that others do not have
 
 
 def device_of(address: str) -> str:
@@ -61,7 +63,8 @@ def short_address(address: str) -> str:
 def heard(info: BluetoothServiceInfoBleak) -> Advert:
     """What an advert says; where a device gives no name, Home Assistant puts its address there."""
     name = None if info.name.upper() == info.address.upper() else info.name
-    return Advert(address=info.address.upper(), name=name or None, rssi=info.rssi)
+    likely = may_be_a_pack(info.name, [service for service in info.service_uuids if service != _SHARED_SERVICE])
+    return Advert(address=info.address.upper(), name=name or None, rssi=info.rssi, likely=likely)
 
 
 @callback
@@ -120,13 +123,13 @@ async def async_look_around(hass: HomeAssistant) -> None:
 
 @callback
 def candidates(hass: HomeAssistant) -> list[Advert]:
-    """Devices in range that may be packs, those with the strongest signal first."""
+    """Devices in range that may be packs: the likely ones first, and of each those with the strongest signal."""
     found = [
         heard(info)
         for info in bluetooth.async_discovered_service_info(hass, connectable=True)
         if may_be_a_pack(info.name, info.service_uuids)
     ]
-    return sorted(found, key=lambda one: (-one.rssi, one.address))
+    return sorted(found, key=lambda one: (not one.likely, -one.rssi, one.address))
 
 
 def may_be_a_pack(name: str | None, services: list[str]) -> bool:
