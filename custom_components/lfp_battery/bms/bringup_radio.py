@@ -38,10 +38,15 @@ if TYPE_CHECKING:
     from bleak.backends.device import BLEDevice
 
 _PREFIX: Final = "ble:"
-# As Linux and Windows name devices, and as macOS does.
-_ADDRESS: Final = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2}){5}|[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
+# As Linux and Windows name devices, whatever stands between the digits (the dialog takes the same), and as macOS does.
+_ADDRESS: Final = re.compile(r"[0-9A-F]{12}")
+_SEPARATORS: Final = re.compile(r"[\s:._-]")
+_ON_MACOS: Final = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}")
+# Without the prefix only what cannot be a path or a URL is taken for an address.
+_BARE: Final = re.compile(r"[0-9A-F]{2}([:-]?)[0-9A-F]{2}(\1[0-9A-F]{2}){4}", re.IGNORECASE)
 # A pack that was disconnected just now takes a few seconds until it is heard again.
 _LOOKING: Final = 15.0  # s
+_DETAIL: Final = 200  # characters
 # What is meant for a serial line or a bus, and what is said where it is given for this.
 _NOT_HERE: Final[Mapping[str, str]] = {
     "baud": "a Bluetooth connection has no speed: leave --baud out",
@@ -59,9 +64,25 @@ _NOTHING_TO_HEAR: Final = (
 
 
 def wanted(given: argparse.Namespace) -> bool:
-    """Whether the port is a Bluetooth device."""
-    port: str = given.port
-    return port.strip().lower().startswith(_PREFIX)
+    """Whether the port is a Bluetooth device.
+
+    Raises:
+        NonsenseError: it is the address of one, without what says so.
+    """
+    port: str = given.port.strip()
+    if _BARE.fullmatch(port) and (address := _tidy(port)):
+        raise NonsenseError(f"{port} is the address of a Bluetooth device: write {_PREFIX}{address}")
+    return port.lower().startswith(_PREFIX)
+
+
+def _tidy(typed: str) -> str | None:
+    """An address in the one spelling that scanners know, AA:BB:CC:DD:EE:FF or that of macOS; None when it is none."""
+    if _ON_MACOS.fullmatch(address := typed.strip().upper()):
+        return address
+    digits = _SEPARATORS.sub("", address)
+    if not _ADDRESS.fullmatch(digits) or digits in {"0" * 12, "F" * 12}:
+        return None
+    return ":".join(digits[place : place + 2] for place in range(0, 12, 2))
 
 
 def _address(given: argparse.Namespace) -> str:
@@ -72,8 +93,10 @@ def _address(given: argparse.Namespace) -> str:
     protocol = getattr(given, "protocol", None)
     if protocol is not None and protocol not in BLUETOOTH:
         raise NonsenseError(f"{protocol} is not spoken over Bluetooth; there it is {', '.join(BLUETOOTH)}")
-    address: str = given.port.strip()[len(_PREFIX) :].upper()
-    if address and not _ADDRESS.fullmatch(address):
+    typed: str = given.port.strip()[len(_PREFIX) :]
+    if not typed.strip():
+        return ""
+    if (address := _tidy(typed)) is None:
         raise NonsenseError(f"{given.port!r} is not the address of a Bluetooth device, such as ble:A4:C1:37:00:00:01")
     return address
 
@@ -91,7 +114,8 @@ async def _scanned[FoundT](work: Callable[[type[BleakScanner]], Awaitable[FoundT
     """What bleak's scanner finds.
 
     Raises:
-        LinkError: DRIVER without bleak, FAILED where this machine has no Bluetooth that works.
+        LinkError: DRIVER without bleak, FAILED where this machine has no Bluetooth that works, BUSY where it has, and
+            does not listen for devices now.
     """
     try:
         import bleak  # noqa: PLC0415 - wire libraries load when a link is first used
@@ -99,9 +123,18 @@ async def _scanned[FoundT](work: Callable[[type[BleakScanner]], Awaitable[FoundT
         raise LinkError(LinkProblem.DRIVER, "bleak") from err
     try:
         return await work(bleak.BleakScanner)
-    # BleakError, and whatever the way to the operating system raises: there may be no D-Bus at all
+    # there may be no D-Bus at all
+    except (bleak.exc.BleakBluetoothNotAvailableError, OSError) as err:
+        raise LinkError(LinkProblem.FAILED, _said(err)) from err
+    # BleakError, and whatever else the way to the operating system raises
     except Exception as err:
-        raise LinkError(LinkProblem.FAILED, type(err).__name__) from err
+        raise LinkError(LinkProblem.BUSY, _said(err)) from err
+
+
+def _said(err: Exception) -> str:
+    """What an error of the scanner says; some have a code for programs besides."""
+    text = err.args[0] if err.args and isinstance(err.args[0], str) else str(err)
+    return " ".join(text.split())[:_DETAIL] or type(err).__name__
 
 
 class _SoughtLink(GattLink):
@@ -220,7 +253,6 @@ def record(given: argparse.Namespace) -> int:
 
 def listen(given: argparse.Namespace) -> int:
     """Say that there is nothing to listen to."""
-    _one(given)
     raise NonsenseError(_NOTHING_TO_HEAR)
 
 

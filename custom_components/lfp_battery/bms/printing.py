@@ -32,7 +32,6 @@ LINK_PROBLEMS: Final[Mapping[LinkProblem, str]] = {
     LinkProblem.LOST: "The port was open, but went away: check plug, cable and power of the adapter or gateway.",
     LinkProblem.FAILED: "The port could not be opened and set up.",
 }
-# Trying again does not help.
 _FOR_GOOD: Final = frozenset({LinkProblem.BAD_ADDRESS, LinkProblem.CREDENTIALS, LinkProblem.DRIVER})
 OUTCOMES: Final[Mapping[Outcome, str]] = {
     Outcome.FOUND: "A battery was found.",
@@ -54,6 +53,7 @@ _RADIO_PROBLEMS: Final[Mapping[LinkProblem, str]] = {
     LinkProblem.MISSING: "The battery is not heard: come closer, and close the phone app, which keeps it to itself.",
     LinkProblem.UNREACHABLE: "The battery is heard, but takes no connection: come closer, and close the phone app.",
     LinkProblem.LOST: "The connection went away: the battery is out of range, off, or starting anew.",
+    LinkProblem.BUSY: "The Bluetooth adapter does not look for devices now: another program may be using it.",
     LinkProblem.FAILED: "This machine has no Bluetooth that works: check that it has an adapter, and that it is on.",
     LinkProblem.DRIVER: "Bluetooth needs the libraries bleak and bleak-retry-connector, which are not installed here.",
 }
@@ -68,10 +68,13 @@ class Words(NamedTuple):
 
     problems: Mapping[LinkProblem, str]
     outcomes: Mapping[Outcome, str]
+    for_good: frozenset[LinkProblem] = _FOR_GOOD  # trying again does not help
 
 
 WIRE_WORDS: Final = Words(LINK_PROBLEMS, OUTCOMES)
-RADIO_WORDS: Final = Words({**LINK_PROBLEMS, **_RADIO_PROBLEMS}, {**OUTCOMES, **_RADIO_OUTCOMES})
+RADIO_WORDS: Final = Words(
+    {**LINK_PROBLEMS, **_RADIO_PROBLEMS}, {**OUTCOMES, **_RADIO_OUTCOMES}, _FOR_GOOD | {LinkProblem.FAILED}
+)
 
 
 class NonsenseError(Exception):
@@ -214,7 +217,7 @@ class Printer:
         show(kind="link", problem=error.problem.value if error else None)
         if error is None:
             return
-        self.failed = error.problem in _FOR_GOOD
+        self.failed = error.problem in self.words.for_good
         said = link_words(error, self.words)
         say(said if self.failed else f"{said} It is tried again.")
         if self.failed:

@@ -7,7 +7,7 @@ from typing import Any
 import bleak
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason
+from bleak.exc import BleakBluetoothNotAvailableError, BleakBluetoothNotAvailableReason as Reason, BleakError
 import bleak_retry_connector
 import pytest
 
@@ -15,6 +15,7 @@ from custom_components.lfp_battery.bms.__main__ import main
 from custom_components.lfp_battery.bms.clock import SystemClock
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.printing import RADIO_WORDS, link_words
+from custom_components.lfp_battery.radio import tidy_address
 from tests.simulator.bank import SimBank, make_packs
 from tests.simulator.gatt.air import Air
 from tests.simulator.gatt.impostor import jbd_pack
@@ -151,37 +152,116 @@ def test_what_is_no_battery_or_not_there_is_said_in_one_line(
         ether.packs.clear()
 
 
+class Broken:
+    """A scanner that fails."""
+
+    def __init__(self, error: Exception) -> None:
+        """With this, whatever it is asked for."""
+        self.error = error
+        self.asked = 0
+
+    async def find_device_by_address(self, address: str, timeout: float) -> BLEDevice | None:
+        """As bleak's."""
+        self.asked += 1
+        raise self.error
+
+    async def discover(self, timeout: float, return_adv: bool) -> dict[str, Any]:
+        """As bleak's."""
+        raise self.error
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("error", "detail"),
     [
-        FileNotFoundError(2, "No such file or directory"),
-        BleakBluetoothNotAvailableError("none", BleakBluetoothNotAvailableReason.NO_BLUETOOTH),
-        ConnectionRefusedError(),
+        (FileNotFoundError(2, "No such file or directory"), "[Errno 2] No such file or directory"),
+        (
+            BleakBluetoothNotAvailableError("No Bluetooth adapters found.", Reason.NO_BLUETOOTH),
+            "No Bluetooth adapters found.",
+        ),
+        (BleakBluetoothNotAvailableError("No powered adapters", Reason.POWERED_OFF), "No powered adapters"),
+        (ConnectionRefusedError(), "ConnectionRefusedError"),
     ],
 )
-def test_a_machine_without_bluetooth_is_told_so(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("scan", PORT),
+        ("scan", "ble:"),
+        ("poll", PORT),
+        ("poll", PORT, "--protocol", "zeta-1006", "--cycles", "1"),
+        ("record", PORT, "new", "--poll", "--protocol", "zeta-1006"),
+    ],
+)
+def test_a_machine_without_bluetooth_is_told_so_once(
+    error: Exception,
+    detail: str,
+    command: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Whatever the way to its radio fails with."""
+    """Whatever the way to its radio fails with; trying it again would not help."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(bleak, "BleakScanner", broken := Broken(error))
+    status, lines, words = run(capsys, *command)
+    assert status == 1
+    assert [line for line in lines if line["kind"] != "link"] == []
+    assert words.splitlines()[-1] == (
+        f"This machine has no Bluetooth that works: check that it has an adapter, and that it is on. ({detail})"
+    )
+    assert broken.asked <= 1
+    assert not list(tmp_path.iterdir())
 
-    class Broken:
-        @staticmethod
-        async def find_device_by_address(address: str, timeout: float) -> None:
-            raise error
 
-        discover = find_device_by_address
+def test_a_scanner_that_is_refused_says_what_it_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That is no lack of Bluetooth; whoever reads again and again tries it again."""
+    broken = Broken(BleakError("[org.bluez.Error.InProgress] Operation already in progress"))
+    monkeypatch.setattr(bleak, "BleakScanner", broken)
+    said = (
+        "The Bluetooth adapter does not look for devices now: another program may be using it. "
+        "([org.bluez.Error.InProgress] Operation already in progress)"
+    )
+    status, _, words = run(capsys, "scan", PORT)
+    assert (status, words.splitlines()[-1], broken.asked) == (1, said, 1)
+    file = str(tmp_path / "new")
+    _, lines, words = run(capsys, "record", PORT, file, "--poll", "--protocol", "zeta-1006", "--seconds", "0.8")
+    assert lines == [{"kind": "link", "problem": "busy"}]
+    assert words.splitlines() == [f"{said} It is tried again."]
+    assert broken.asked == 3
 
-    monkeypatch.setattr(bleak, "BleakScanner", Broken)
-    status, lines, words = run(capsys, "scan", PORT)
+
+@pytest.mark.parametrize("typed", ["a4-c1-37-00-00-01", "A4C137000001", " A4:C1:37:00:00:01 ", "a4.c1.37.00.00.01"])
+def test_an_address_is_taken_however_it_is_written(
+    typed: str, ether: Ether, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the dialog of Home Assistant takes it."""
+    status, (report,), _ = run(capsys, "scan", f"ble:{typed}")
+    assert (status, report["outcome"]) == (0, "found")
+    assert tidy_address(typed) == ADDRESS
+
+
+@pytest.mark.parametrize("command", ["scan", "poll", "listen", "observe"])
+@pytest.mark.parametrize("typed", [ADDRESS, ADDRESS.lower(), "A4-C1-37-00-00-01", "A4C137000001"])
+def test_an_address_without_what_says_so_is_told_what_to_write(
+    typed: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not that there is no such serial port."""
+    status, lines, words = run(capsys, command, typed)
     assert (status, lines) == (1, [])
-    assert "This machine has no Bluetooth that works" in words
-    assert "Traceback" not in words
+    assert words == f"{command}: {typed} is the address of a Bluetooth device: write ble:{ADDRESS}\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("listen", PORT), "there is nothing to listen to"),
+        (("listen", "ble:"), "there is nothing to listen to"),
+        (("listen", "ble:nonsense"), "there is nothing to listen to"),
+        (("observe", "ble:"), "there is nothing to listen to"),
+        (("scan", "ble:00:00:00:00:00:00"), "is not the address"),
+        (("scan", "ble:A4:C1:37:00:00:0G"), "is not the address"),
         (("observe", PORT), "there is nothing to listen to"),
         (("record", PORT, "new"), "unless somebody asks: add --poll"),
         (("scan", "ble:nonsense"), "'ble:nonsense' is not the address of a Bluetooth device"),
@@ -212,6 +292,12 @@ def test_what_makes_no_sense_over_bluetooth_is_refused_in_one_sentence(
 
 def test_every_problem_has_a_sentence_that_fits_a_radio() -> None:
     """None of them speaks of ports, hosts or cables."""
-    for problem in (LinkProblem.MISSING, LinkProblem.UNREACHABLE, LinkProblem.LOST, LinkProblem.FAILED):
+    for problem in (
+        LinkProblem.MISSING,
+        LinkProblem.UNREACHABLE,
+        LinkProblem.BUSY,
+        LinkProblem.LOST,
+        LinkProblem.FAILED,
+    ):
         words = link_words(LinkError(problem), RADIO_WORDS)
         assert not any(word in words for word in ("port", "host", "cable", "gateway"))
