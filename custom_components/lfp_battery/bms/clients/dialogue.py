@@ -8,6 +8,7 @@ from typing import NamedTuple
 from ..clock import Clock
 from ..errors import FrameError, Refusal, RefusedError
 from ..protocols.base import Decoded, Integrity, PolledProtocol, Splitter, Wake
+from ..protocols.writes import allows
 from ..transports import ByteTransport
 from .late_answers import SECOND, LateAnswers, reads
 from .overhearing import OtherMasters, OwnQuestions
@@ -39,6 +40,7 @@ class Exchange:
     sent: bool = True  # the question went out
     twice: tuple[bytes, ...] = ()  # questions that got two answers, both intact and not the same
     crowded: bool = False  # beside the answer came a damaged one that is nobody's late one
+    alone: bool = False  # nobody else is there: what answers something else says nothing of this question
 
     def summary(self, *, private: bool) -> str:
         """For the debug log; the bytes of a private answer, which hold a serial number, stay out of it."""
@@ -52,19 +54,21 @@ class Exchange:
     @property
     def silent(self) -> bool:
         """Nothing came back but, at most, our own question."""
-        return self.frame is None and not (self.damaged or self.strays or self.foreign or self.noise)
+        strays = self.strays and not self.alone
+        return self.frame is None and not (self.damaged or strays or self.foreign or self.noise)
 
     @property
     def declined(self) -> bool:
         """The battery has heard, and has no such answer: a refusal, or something intact of another length.
 
-        What is asked instead then is `Poll.fallback`.
+        What is asked instead then is `Poll.fallback`. On a link of our own only a refusal says so: whatever else comes
+        there was said unasked.
         """
         if self.decoded is not None or self.foreign:
             return False
         if self.refused is not None:
             return self.refused.refusal is Refusal.UNSUPPORTED
-        return bool(self.strays or self.unfit)
+        return not self.alone and bool(self.strays or self.unfit)
 
 
 class Traffic(NamedTuple):
@@ -150,10 +154,11 @@ class Dialogue:
         return exchange
 
     async def once(self, protocol: PolledProtocol, frame: bytes, sending: Callable[[], None]) -> Exchange:
-        """Send a frame once, whatever comes of it; `sending` is called just before it goes out.
+        """Send a frame that may change something once, whatever comes of it; `sending` is called just before it goes out.
 
         Raises:
             LinkError: the line went away.
+            ValueError: it is none of those that may be sent (protocols/writes.py).
         """
         exchange = await self._ask(protocol, frame, wary=False, wait=protocol.timing.answer, sending=sending)
         self._late.give_up(frame)  # the next time that it is sent is so much later that it is another matter
@@ -206,6 +211,9 @@ class Dialogue:
         if (await self._clear(tally, protocol) and wary) or tally.foreign:
             return replace(tally.result(0), sent=False)
         splitter = protocol.splitter(request)
+        # nothing reaches this but what may: a last look, where a mistake would change somebody's battery
+        if not (allows(protocol.name, request) if sending else not protocol.alone or request in protocol.questions):
+            raise ValueError(f"{request.hex()} must not be sent in {protocol.name}")
         if sending is not None:
             sending()
         await transport.send(request)
@@ -426,6 +434,7 @@ class _Tally:
             foreign=self.foreign,
             dialect=self._dialect,
             noise=self.noise + noise,
+            alone=self._protocol.alone,
             # what is joined or late on a link of our own is of the one battery there
             twice=() if self._protocol.alone else (*self._twice, *(self._maybe_twice if frame is not None else ())),
         )

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import ClassVar, Protocol, override
 
 from ..errors import FrameError, RefusedError
@@ -200,6 +201,17 @@ class PolledProtocol(Codec, BatteryProtocol):
     def alone(self) -> bool:
         """Whether the link is ours alone: nobody else can ask there, and our own bytes never come back."""
         return self.profile is not None
+
+    @cached_property
+    def questions(self) -> frozenset[bytes]:
+        """Everything that is ever asked, at every address that there may be; what calls a battery is not among it."""
+        polls = list(self.polls)
+        for poll in polls:
+            polls += poll.fallback
+        addresses = [address for group in self.address_groups for address in group]
+        return frozenset(
+            (*(poll.request(address) for poll in polls for address in addresses), *(one.request for one in self.probes))
+        )
 
     @property
     @override

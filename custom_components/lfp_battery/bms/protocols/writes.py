@@ -1,6 +1,7 @@
 """Every frame that may change anything in a battery, as it goes onto the wire; what is not here is never sent.
 
-Nothing builds such a frame: they stand here whole, and clients/heating.py is the only place that sends one.
+Nothing builds such a frame: they stand here whole, clients/heating.py is the only place that sends one, and a dialogue
+lets nothing else pass in their way.
 """
 
 from collections.abc import Mapping
@@ -26,3 +27,8 @@ class HeatingFrames:
 HEATING: Final[Mapping[str, HeatingFrames]] = {
     "zeta-1006": HeatingFrames(on=bytes.fromhex("100a0101e4b6"), off=bytes.fromhex("100a01002576"), inferred=True),
 }
+
+
+def allows(protocol: str, frame: bytes) -> bool:
+    """Whether this frame may be sent in this protocol although it changes something."""
+    return (frames := HEATING.get(protocol)) is not None and frame in {frames.on, frames.off}
