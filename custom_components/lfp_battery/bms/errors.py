@@ -78,7 +78,7 @@ class HeatingProblem(StrEnum):
     UNANSWERED = "unanswered"  # sent, not acknowledged, and read back unchanged
     UNSEEN = "unseen"  # sent, acknowledged or not, and not read back since: nobody knows what came of it
     REFUSED = "refused"
-    CONTRADICTED = "contradicted"  # acknowledged, and something else changed, or nothing did even after a restart
+    CONTRADICTED = "contradicted"  # something else changed, or the setting did the wrong way
 
 
 class HeatingError(BmsError):

@@ -1,10 +1,12 @@
 """A simulated Voltgo pack behind a link of its own, and a client that reads it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 import struct
+from types import MappingProxyType
 from typing import Any, Final, override
 
 from custom_components.lfp_battery.bms.clients.base import HeatingControl, HeatingOutcome
@@ -12,11 +14,13 @@ from custom_components.lfp_battery.bms.clients.polled import PolledClient
 from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.errors import HeatingError, LinkError
 from custom_components.lfp_battery.bms.protocols import POLLED
+from custom_components.lfp_battery.bms.protocols.base import PolledProtocol
 from custom_components.lfp_battery.bms.protocols.writes import HEATING
 from tests.bms.rig import Told
 from tests.simulator.bank import SimBank, Steady, make_packs
 from tests.simulator.bus import Bus, Transmission
-from tests.simulator.modbus import Page, question
+from tests.simulator.modbus import Page, question, sealed
+from tests.simulator.speaker import Reply
 from tests.simulator.zeta import VLRV, ZetaSpeaker
 
 NAME: Final = "zeta-1006"
@@ -25,7 +29,7 @@ STATUS: Final = question(1, 0, 41)
 SHORT_STATUS: Final = question(1, 0, 39)
 BAUDRATE: Final = 1_000_000  # what is said at once comes at once, and two answers never mix
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)  # of a driven clock
-CONFIRMED, ACCEPTED = HeatingOutcome.CONFIRMED, HeatingOutcome.ACCEPTED
+CONFIRMED, ACCEPTED, UNCHANGED = HeatingOutcome.CONFIRMED, HeatingOutcome.ACCEPTED, HeatingOutcome.UNCHANGED
 SET: Final = b"\x10\x0a\x01"
 
 
@@ -37,9 +41,14 @@ class Radio(Bus):
         """Nothing happens."""
 
 
-class Thermometers(ZetaSpeaker):
-    """A pack whose sensors say what a test wants."""
+class Stubborn(ZetaSpeaker):
+    """A pack that says what a test wants, in registers and in answer to settings."""
 
+    put: Mapping[int, int] = MappingProxyType({})  # registers that say something else
+    reply_to_set: bytes | None = None  # instead of the acknowledgement, without its CRC
+    mute_after_set = 0.0  # s for which nothing is answered then
+    deaf_to_sets = False  # they are lost on the way
+    _mute_until = 0.0
     celsius: tuple[int, ...] | None = None  # of the six places from the first on; None: what the pack has
 
     @override
@@ -48,22 +57,38 @@ class Thermometers(ZetaSpeaker):
         page = super().page()
         if self.celsius is not None:
             page.put(33, *struct.unpack(">3H", struct.pack("6b", *self.celsius, *[0] * (6 - len(self.celsius)))))
+        for register, word in self.put.items():
+            page.put(register, word)
         return page
+
+    @override
+    def feed(self, data: bytes, now: float) -> list[Reply]:
+        """See `Speaker`."""
+        replies = [] if self.deaf_to_sets and data.startswith(SET) else super().feed(data, now)
+        if now < self._mute_until:
+            return []
+        if self.writes and self.writes[-1][0] == now:
+            self._mute_until = now + self.mute_after_set
+            if self.reply_to_set is not None:
+                return [replace(reply, data=sealed(self.reply_to_set)) for reply in replies]
+        return replies
 
 
 class ZetaRig:
     """Pack, link, client and listener on one driven clock."""
 
-    def __init__(self, *, ambient: float = 20.0, registers: int = 41, protocol: str = NAME, **how: Any) -> None:
+    def __init__(
+        self, *, ambient: float = 20.0, registers: int = 41, protocol: str | PolledProtocol = NAME, **how: Any
+    ) -> None:
         """`ambient`: degC around the pack; `how`: see `PolledClient`."""
         self.clock = DrivenClock()
         self.bank = SimBank(make_packs(1, VLRV, first=1), self.clock, profile=Steady(ambient=ambient))
-        self.speaker = Thermometers(self.bank, registers=registers)
+        self.speaker = Stubborn(self.bank, registers=registers)
         self.bus = Radio(self.speaker, self.clock, baudrate=BAUDRATE, turnaround=0.1)
         self.told = Told(self.clock)
         self.client = PolledClient(
             self.bus.open_line(BAUDRATE),
-            POLLED[protocol],
+            POLLED[protocol] if isinstance(protocol, str) else protocol,
             clock=self.clock,
             listener=self.told,
             addresses=[1],

@@ -1,16 +1,35 @@
 """Switching the heating: one frame an act, and what came of it is what the pack says."""
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import override
 
 import pytest
 
 from custom_components.lfp_battery.bms.clients.base import HeatingControl
 from custom_components.lfp_battery.bms.errors import HeatingError, HeatingProblem, LinkProblem
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
+from custom_components.lfp_battery.bms.protocols.base import Decoded
+from custom_components.lfp_battery.bms.protocols.modbus.frame import Registers
+from custom_components.lfp_battery.bms.protocols.zeta.bluetooth import Zeta1006
 from tests.simulator.faults import Fault, Kind
 
-from .client_rig import ACCEPTED, CONFIRMED, FRAMES, SET, START, STATUS, MakeRig, frames, outcome, sent, skip
+from .client_rig import (
+    ACCEPTED,
+    CONFIRMED,
+    FRAMES,
+    SET,
+    START,
+    STATUS,
+    UNCHANGED,
+    MakeRig,
+    ZetaRig,
+    frames,
+    outcome,
+    sent,
+    skip,
+)
 
 # --- what is done ----------------------------------------------------------------------------------------------------
 
@@ -28,14 +47,15 @@ async def test_the_setting_follows_and_is_shown_before_the_act_is_over(make_rig:
     assert frames(rig) == [bytes.fromhex("100a0101e4b6"), bytes.fromhex("100a01002576")]
 
 
-async def test_what_is_so_already_is_confirmed_without_a_frame(make_rig: MakeRig) -> None:
+async def test_what_is_so_already_needs_no_frame(make_rig: MakeRig) -> None:
     """Also when it was changed in the app since it was last read."""
     rig = await make_rig()
     rig.speaker.heating = True
-    assert (await rig.switch(True))[0] is CONFIRMED
+    assert (await rig.switch(True))[0] is UNCHANGED
     assert rig.setting is True
     assert frames(rig) == []
     assert rig.heating.acts(1) == ()
+    assert rig.heating.before(1) is None
 
 
 async def test_the_frame_goes_between_two_questions(make_rig: MakeRig) -> None:
@@ -55,6 +75,7 @@ async def test_an_act_is_remembered_with_its_time(make_rig: MakeRig) -> None:
     rig = await make_rig()
     await rig.switch(True)
     (act,) = rig.heating.acts(1)
+    assert rig.heating.before(1) is False
     assert START + timedelta(seconds=5) <= act <= START + timedelta(seconds=8)
     await skip(rig, 86400.0)
     assert rig.heating.acts(1) == ()
@@ -134,6 +155,39 @@ async def test_a_refusal_withdraws_and_is_never_repeated(make_rig: MakeRig) -> N
     assert frames(rig) == [FRAMES.on]
 
 
+@pytest.mark.parametrize("hexed", ["108a01", "018a01", "018301", "100a0102"])
+async def test_an_exception_is_a_refusal(make_rig: MakeRig, hexed: str) -> None:
+    """In whatever form the pack says no; what it is set to is read once all the same."""
+    rig = await make_rig()
+    rig.speaker.ignore_heating = True
+    rig.speaker.reply_to_set = bytes.fromhex(hexed)
+    result, seconds = await rig.switch(True)
+    assert result is HeatingProblem.REFUSED
+    assert seconds < 4.0
+    assert rig.asked()[-1] == STATUS
+
+
+@pytest.mark.parametrize("hexed", ["108a01", "100a0101"])
+async def test_a_pack_that_says_no_and_does_it_has_done_it(make_rig: MakeRig, hexed: str) -> None:
+    """A board that echoes what it is told; its acknowledgement is not understood, and the switch stays."""
+    rig = await make_rig()
+    rig.speaker.reply_to_set = bytes.fromhex(hexed)
+    assert (await rig.switch(True))[0] is CONFIRMED
+    await rig.clock.advance(15.0)
+    assert (await rig.switch(False))[0] is CONFIRMED
+    assert frames(rig) == [FRAMES.on, FRAMES.off]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_anything_else_that_changes_contradicts_a_refusal_too(make_rig: MakeRig, *, refused: bool) -> None:
+    """What is read counts, not what was answered."""
+    rig = await make_rig()
+    rig.speaker.disturb_r40 = 0x0001
+    rig.speaker.ignore_heating = True
+    rig.speaker.reply_to_set = bytes.fromhex("100a0101" if refused else "100a0100")
+    assert (await rig.switch(True))[0] is HeatingProblem.CONTRADICTED
+
+
 @pytest.mark.parametrize("ignored", [False, True])
 async def test_anything_else_that_changes_contradicts(make_rig: MakeRig, *, ignored: bool) -> None:
     """Whether or not the setting follows: the frame is not what it was taken for."""
@@ -153,9 +207,7 @@ async def test_what_was_not_a_refusal_may_be_wished_again(make_rig: MakeRig) -> 
     rig = await make_rig()
     rig.speaker.silent_sets = rig.speaker.ignore_heating = True
     assert (await rig.switch(True))[0] is HeatingProblem.UNANSWERED
-    rig.speaker.silent_sets = False
-    assert (await rig.switch(True))[0] is ACCEPTED
-    rig.speaker.ignore_heating = False
+    rig.speaker.silent_sets = rig.speaker.ignore_heating = False
     assert (await rig.switch(True))[0] is CONFIRMED
     assert not HeatingError(HeatingProblem.UNANSWERED).withdraws
 
@@ -167,6 +219,53 @@ async def test_a_protection_or_fault_other_than_cold_refuses(make_rig: MakeRig, 
     condition = Condition.CELL_IMBALANCE if severity is Severity.FAULT else Condition.CELL_OVERVOLTAGE
     rig.bank.packs[1].force(Alarm(condition=condition, severity=severity))
     assert (await rig.switch(True))[0] is HeatingProblem.PROTECTION
+    assert frames(rig) == []
+
+
+@pytest.mark.parametrize(
+    "put",
+    [
+        {27: 0x4000},
+        {27: 0x8400, 25: 4},  # beside one against cold
+        {28: 0x0008},
+        {25: 4},  # it protects itself, and no word says against what
+        {25: 4, 26: 0x0400},  # ... nor does a warning
+    ],
+    ids=str,
+)
+async def test_a_protection_that_nobody_can_name_refuses(make_rig: MakeRig, put: dict[int, int]) -> None:
+    """It may be any."""
+    rig = await make_rig()
+    rig.speaker.put = put
+    assert (await rig.switch(True))[0] is HeatingProblem.PROTECTION
+    assert frames(rig) == []
+
+
+@pytest.mark.parametrize("put", [{26: 0x4000}, {25: 4, 27: 0x0400}, {25: 4, 27: 0x0800}, {25: 0x0300}], ids=str)
+async def test_an_unnamed_warning_or_a_mode_that_cold_explains_does_not_refuse(
+    make_rig: MakeRig, put: dict[int, int]
+) -> None:
+    """A pack that protects itself from cold is who needs it."""
+    rig = await make_rig()
+    rig.speaker.put = put
+    assert (await rig.switch(True))[0] is CONFIRMED
+
+
+class WithoutAlarms(Zeta1006):
+    """A pack that does not say what it protects itself from."""
+
+    @override
+    def read(self, unit: int, registers: Registers) -> Decoded:
+        """See `ModbusProtocol`."""
+        said = super().read(unit, registers)
+        return replace(said, packs={address: replace(state, alarms=None) for address, state in said.packs.items()})
+
+
+async def test_alarms_that_are_not_known_refuse(make_rig: MakeRig) -> None:
+    """Unknown is not none."""
+    rig = await make_rig(protocol=WithoutAlarms())
+    assert rig.told.last(1).online
+    assert (await rig.switch(True))[0] is HeatingProblem.STALE
     assert frames(rig) == []
 
 
@@ -218,6 +317,20 @@ async def test_old_data_is_read_anew_before_anything_is_sent(make_rig: MakeRig) 
     assert frames(rig) == []
 
 
+async def test_a_pack_that_is_not_polled_can_be_switched() -> None:
+    """What it says then decides; whether it was there before does not."""
+    rig = ZetaRig()
+    rig.client.set_polling(False)
+    await rig.start(30.0)
+    assert rig.asked() == []
+    rig.bank.packs[1].force(Alarm(condition=Condition.SHORT_CIRCUIT, severity=Severity.PROTECTION))
+    assert (await rig.switch(True))[0] is HeatingProblem.PROTECTION
+    rig.bank.packs[1].release()
+    assert (await rig.switch(True))[0] is CONFIRMED
+    assert frames(rig) == [FRAMES.on]
+    await rig.stop()
+
+
 async def test_an_empty_block_is_no_reading(make_rig: MakeRig) -> None:
     """Intact frames full of noughts come while electronics start."""
     rig = await make_rig()
@@ -246,7 +359,7 @@ async def test_no_more_than_twenty_frames_go_out_in_a_day(make_rig: MakeRig) -> 
         enabled = not enabled
         assert (await rig.switch(enabled))[0] is CONFIRMED
         await skip(rig, 600.0)
-    assert (await rig.switch(enabled))[0] is CONFIRMED
+    assert (await rig.switch(enabled))[0] is UNCHANGED
     assert (await rig.switch(not enabled))[0] is HeatingProblem.TOO_OFTEN
     assert len(frames(rig)) == len(rig.heating.acts(1)) == 20
     await skip(rig, 86400.0 - 20 * 600.0 + 60.0)
@@ -286,5 +399,14 @@ async def test_only_those_who_allowed_it_have_something_to_switch(make_rig: Make
         assert rig.client.heating is None
     rig = await make_rig()
     control: HeatingControl = rig.heating
-    with pytest.raises(ValueError, match="no pack"):
+    with pytest.raises(HeatingError) as refused:
         await control.switch(2, enabled=True)
+    assert refused.value.problem is HeatingProblem.STALE
+
+
+async def test_a_pack_that_was_forgotten_is_not_switched(make_rig: MakeRig) -> None:
+    """As one that does not answer: nothing else is raised than what is said to be."""
+    rig = await make_rig()
+    rig.client.forget(1)
+    assert (await rig.switch(True))[0] is HeatingProblem.STALE
+    assert frames(rig) == []

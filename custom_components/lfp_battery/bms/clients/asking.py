@@ -71,9 +71,19 @@ class Asker:
         self._shared = {name: kept for name, kept in self._shared.items() if since is not None and kept.number > since}
 
     async def read[StateT: BatteryState](
-        self, unit: Unit[StateT], polls: list[Poll], fragment: Callable[[Decoded], StateT | None], *, turn: bool
+        self,
+        unit: Unit[StateT],
+        polls: list[Poll],
+        fragment: Callable[[Decoded], StateT | None],
+        *,
+        turn: bool,
+        shown: Callable[[StateT], StateT] = lambda state: state,
+        glance: bool = False,
     ) -> bool:
         """Ask the questions that are due and publish what they bring; whether the unit answered.
+
+        `shown`: what of a whole reading is for the home to see. `glance`: each is asked once, and that nothing came is
+        not held against the unit.
 
         Raises:
             LinkError: the line went away.
@@ -83,21 +93,23 @@ class Asker:
         waiting = list(polls)
         while waiting:
             poll = waiting.pop(0)
-            done, declined = await self._ask(unit, poll, fragment)
+            done, declined = await self._ask(unit, poll, fragment, glance=glance)
             if done:
                 answered = True
+            elif glance:
+                return False
             elif instead := unit.instead_of(poll, self._clock.monotonic(), declined=declined, turn=turn):
                 waiting[:0] = instead
             elif poll.essential:
                 return self._failed(unit)
         if not answered or unit.doubts.tainted:
-            return self._failed(unit)
+            return False if glance else self._failed(unit)
         if unit.doubts.conflict and not unit.doubts.settle(whole=True):
             unit.share_address(self._clock.monotonic())
             return False
         if unit.must_identify:
             return False
-        await self._publish(unit, fragment)
+        await self._publish(unit, fragment, shown)
         return True
 
     def _failed(self, unit: Unit[Any]) -> bool:
@@ -110,9 +122,9 @@ class Asker:
         return False
 
     async def _publish[StateT: BatteryState](
-        self, unit: Unit[StateT], fragment: Callable[[Decoded], StateT | None]
+        self, unit: Unit[StateT], fragment: Callable[[Decoded], StateT | None], shown: Callable[[StateT], StateT]
     ) -> None:
-        first = unit.compose()
+        first = shown(unit.compose())
         second: StateT | None = None
         stale = unit.stale(first)
         # an answer may have come late and be another question's: a new alarm has to come twice then
@@ -121,9 +133,9 @@ class Asker:
         if unit.gate.needs_second_reading(first, stale) or unsure:
             polls = unit.again()
             if self._hand_older(unit, polls, fragment):
-                first = unit.compose()
+                first = shown(unit.compose())
             again = [poll for poll in polls if (await self._ask(unit, poll, fragment, again=True))[0]]
-            second = unit.compose(again) if again else None
+            second = shown(unit.compose(again)) if again else None
         unit.publish(*unit.gate.admit(first, second, stale))
 
     async def _ask[StateT: BatteryState](
@@ -133,15 +145,16 @@ class Asker:
         fragment: Callable[[Decoded], StateT | None],
         *,
         again: bool = False,
+        glance: bool = False,
     ) -> tuple[bool, bool]:
-        """Ask one question, once more if what came was damaged or a unit that answers did not.
+        """Ask one question, once more if what came was damaged or a unit that answers did not; at a `glance` not.
 
         Returns whether it was answered, and whether it was declined.
         """
         if poll.shared:
             return await self._ask_shared(unit, poll, fragment, again=again)
         heard = declined = False
-        for attempt in range(2):
+        for attempt in range(1 if glance else 2):
             if attempt:
                 await self._clock.sleep(_RETRY_PAUSE)
             exchange = await self._exchange(unit, poll)
@@ -161,7 +174,8 @@ class Asker:
                 break
             if exchange.silent and not unit.online:
                 break
-        unit.missed(poll, self._clock.monotonic(), silent=not heard)
+        if not glance:
+            unit.missed(poll, self._clock.monotonic(), silent=not heard)
         return False, declined
 
     # --- answers that speak for every pack ---------------------------------------------------------------------------

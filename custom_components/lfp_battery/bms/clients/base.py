@@ -63,6 +63,9 @@ class HeatingControl(Protocol):
             LinkError: the link is down, so nothing was sent.
         """
 
+    def before(self, address: int) -> bool | None:
+        """How the setting stood, as it was read just before the last frame to this pack; None: none was sent."""
+
     def acts(self, address: int) -> Sequence[datetime]:
         """When frames were sent to this pack within the last 24 hours (UTC), so that a restart does not forget."""
 

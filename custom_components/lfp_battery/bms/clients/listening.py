@@ -29,7 +29,7 @@ _LOOK, _ROUND = 5.0, 10.0
 # A line on which nothing at all is heard is opened anew after so many seconds, and again after as many: a gateway that
 # lost power leaves a socket that looks alive.
 _SILENT = 120.0
-_NO_PROBES: Mapping[int, Collection[int]] = MappingProxyType({})
+_NONE: Mapping[int, Any] = MappingProxyType({})
 
 
 class Receiver(Openable, Protocol):
@@ -59,18 +59,19 @@ class ListeningClient:
         listener: ClientListener,
         addresses: Collection[int],
         limits: Limits | None = None,
-        probes: Mapping[int, Collection[int]] = _NO_PROBES,
+        probes: Mapping[int, Collection[int]] = _NONE,
+        serials: Mapping[int, str] = _NONE,
     ) -> None:
         """`addresses` are the packs known so far (or where the bank answers), as for `PolledClient`; may be empty.
 
-        `probes` as for `PolledClient`. Addresses that are heard besides become packs when they have answered twice.
+        `probes` and `serials` as for `PolledClient`. Addresses that are heard besides become packs when they have answered twice.
         """
         self._transport = transport
         self._protocol = protocol
         self._clock = clock
         self._listener = listener
         self._limits = limits
-        self._probes = Probes(probes, mute=protocol.mute_probes)
+        self._probes = Probes(probes, mute=protocol.mute_probes, whose=serials)
         self._line = Line(transport, clock, listener, forget=self._forget_all)
         self._conversation = Conversation(protocol, baudrate=transport.baudrate)
         scopes = {poll.scope for poll in protocol.polls}
@@ -247,6 +248,8 @@ class ListeningClient:
         for address, identity in decoded.identities.items():
             # who says who it is before anything else is remembered, too
             (bank or self._pack_at(address)).identify(identity, now)
+            if identity.serial is not None:
+                self._probes.belong(address, identity.serial)
 
     def _is_private(self, overheard: Overheard) -> bool:
         """Whether an answer holds a serial number, and so must not be shown."""

@@ -62,6 +62,7 @@ class PolledClient:
         open_line: Callable[[int], ByteTransport] | None = None,
         release: bool = False,
         probes: Mapping[int, Collection[int]] = _NONE,
+        serials: Mapping[int, str] = _NONE,
         heating: bool = False,
         heating_acts: Mapping[int, Sequence[datetime]] = _NONE,
     ) -> None:
@@ -69,7 +70,8 @@ class PolledClient:
 
         `open_line` makes a closed transport of the same line for another speed, at which some batteries have to be
         woken; without it none is. `release`: the link is closed between rounds. `probes`: places of temperature sensors
-        that a pack is known to have. `heating`: whether it may be switched; `heating_acts`: when it was lately (UTC).
+        that a pack is known to have, `serials`: which pack that was, where they say so. `heating`: whether it may be
+        switched; `heating_acts`: when it was lately (UTC).
         """
         self._transport = transport
         self._protocol = protocol
@@ -90,7 +92,7 @@ class PolledClient:
             is_known=lambda address: address in self._roster.packs,
             named=self._roster.named,
         )
-        self._probes = Probes(probes, mute=protocol.mute_probes)
+        self._probes = Probes(probes, mute=protocol.mute_probes, whose=serials)
         self._rounds = Rounds(
             self._roster,
             self._asker,
@@ -115,7 +117,7 @@ class PolledClient:
                 asker=self._asker,
                 errands=self._errands,
                 unit=lambda address: self._roster.packs.get(address),
-                read=lambda pack: self._rounds.read_pack(pack, brief=True),
+                read=lambda pack, glance: self._rounds.read_pack(pack, brief=True, glance=glance),
                 nudge=self._wake.set,
                 acts=heating_acts,
             )
@@ -182,6 +184,7 @@ class PolledClient:
     def set_skipped(self, addresses: Collection[int]) -> None:
         """See `BatteryClient`."""
         self._skipped = frozenset(addresses)
+        self._wake.set()
 
     def forget(self, address: int) -> None:
         """See `BatteryClient`."""
@@ -250,7 +253,7 @@ class PolledClient:
     def _link_lost(self, err: LinkError) -> None:
         for unit in self._roster.units:
             if unit.online:
-                unit.lost(left=err.problem is LinkProblem.PAUSED)
+                unit.lost()
         self._errands.fail(err)
 
     def _check(self) -> None:
@@ -325,11 +328,12 @@ class PolledClient:
         while True:
             started = self._clock.monotonic()
             if self._polling:
-                await self._reach()
-                await self._rounds.round(started, between=self._errands.run, skipped=lambda: self._skipped)
+                await self._reach_if_needed()
+                await self._rounds.round(started, between=self._between, skipped=lambda: self._skipped)
                 rounds, seconds = self._rounds.silence()
                 if rounds >= _SILENT_ROUNDS and seconds >= _SILENT_SECONDS:
                     await self._reopen_quietly()
+                await self._reach_if_needed()
                 await self._rounds.look_for_new(started + self._interval)
             await self._idle(started + self._interval + self._shift())
 
@@ -351,11 +355,32 @@ class PolledClient:
             if self._polling and (left <= 0 or self._due):
                 self._due = False
                 return
-            if self._release and not self._line.resting and not self._is_switching():
+            if self._may_rest() and not self._line.resting:
                 await self._line.rest()
                 continue  # whatever came meanwhile is not slept through
             self._wake.clear()
             await self._first_of(self._wait(left if self._polling else _LONG), self._wake.wait())
+
+    async def _between(self) -> None:
+        """Before the next pack of a round is read."""
+        if self._errands.waiting:
+            await self._reach()
+            await self._errands.run()
+        await self._reach_if_needed()
+
+    async def _reach_if_needed(self) -> None:
+        if self._has_to_read():
+            await self._reach()
+
+    def _has_to_read(self) -> bool:
+        """Whether anything is read of our own accord: where packs were forgotten, they are looked for."""
+        wanted = not self._skipped.issuperset(self._roster.packs) or not self._roster.packs
+        return self._polling and (wanted or self._roster.bank is not None)
+
+    def _may_rest(self) -> bool:
+        """Whether the link can be closed until it is needed: a pack over Bluetooth has only one to give."""
+        idle = self._release or (self._protocol.alone and not self._has_to_read())
+        return idle and not self._is_switching()
 
     async def _wait(self, seconds: float) -> None:
         if self._line.resting:

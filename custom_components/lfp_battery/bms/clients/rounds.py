@@ -35,7 +35,7 @@ class Rounds:
     ) -> None:
         """`interval`: s from one round to the next at least; `noticed` is told of packs before the listener is.
 
-        While `hurried`, packs are only asked what nothing can be said without.
+        While `hurried`, packs are only asked what nothing can be said without, and once.
         """
         self._roster = roster
         self._asker = asker
@@ -83,7 +83,8 @@ class Rounds:
             done.add(address)
             if address in skipped():
                 continue
-            ok = await self.read_pack(self._roster.packs[address], brief=self._hurried())
+            hurried = self._hurried()
+            ok = await self.read_pack(self._roster.packs[address], brief=hurried, glance=hurried)
             (answered if ok else silent).add(address)
         if answered or not silent:
             self._silent = 0
@@ -106,10 +107,14 @@ class Rounds:
             pack.hurry()
             await self.read_pack(pack)
 
-    async def read_pack(self, pack: Unit[PackState], *, brief: bool = False) -> bool:
-        """Poll one pack and tell the listener; whether it answered. `brief`: only what nothing can be said without."""
+    async def read_pack(self, pack: Unit[PackState], *, brief: bool = False, glance: bool = False) -> bool:
+        """Poll one pack and tell the listener; whether it answered.
+
+        `brief`: only what nothing can be said without. `glance`: see `Asker.read`.
+        """
         known = _heard(pack)
-        if (answered := await self._read(pack, self._part_of(pack), brief=brief)) is None:
+        answered = await self._read(pack, _part_of(pack), self._shown_of(pack), brief=brief, glance=glance)
+        if answered is None:
             return False
         if self._roster.packs.get(pack.address) is pack and (answered or _is_news(pack, known)):
             self._tell(pack)
@@ -120,7 +125,7 @@ class Rounds:
         bank = self._roster.bank
         assert bank is not None
         known = _heard(bank)
-        if (answered := await self._read(bank, lambda decoded: decoded.bank)) is None:
+        if (answered := await self._read(bank, lambda decoded: decoded.bank, lambda state: state)) is None:
             return
         if answered or _is_news(bank, known):
             self._listener.bank_polled(bank.report())
@@ -131,12 +136,17 @@ class Rounds:
         if address is None:
             return
         pack = self._roster.new_pack(address)
-        if await self._read(pack, self._part_of(pack)) and address not in self._roster.packs:
+        if await self._read(pack, _part_of(pack), self._shown_of(pack)) and address not in self._roster.packs:
             self._roster.add(pack)
             self._tell(pack)
 
-    def _part_of(self, pack: Unit[PackState]) -> Callable[[Decoded], PackState | None]:
-        return lambda decoded: self._probes.shown(decoded.packs.get(pack.address))
+    def _shown_of(self, pack: Unit[PackState]) -> Callable[[PackState], PackState]:
+        def shown(state: PackState) -> PackState:
+            if pack.identity is not None and pack.identity.serial is not None:
+                self._probes.belong(pack.address, pack.identity.serial)
+            return self._probes.shown(state) or state
+
+        return shown
 
     def _tell(self, pack: Unit[PackState]) -> None:
         report = pack.report()
@@ -144,7 +154,13 @@ class Rounds:
         self._listener.pack_polled(report)
 
     async def _read[StateT: BatteryState](
-        self, unit: Unit[StateT], fragment: Callable[[Decoded], StateT | None], *, brief: bool = False
+        self,
+        unit: Unit[StateT],
+        fragment: Callable[[Decoded], StateT | None],
+        shown: Callable[[StateT], StateT],
+        *,
+        brief: bool = False,
+        glance: bool = False,
     ) -> bool | None:
         """Read what is due; whether the unit answered, None when it was not asked."""
         turn = (self.count + unit.address) % self._rotation == 0
@@ -152,13 +168,17 @@ class Rounds:
             return None
         if brief:
             polls = [poll for poll in polls if poll.essential]
-        answered = await self._asker.read(unit, polls, fragment, turn=turn)
+        answered = await self._asker.read(unit, polls, fragment, turn=turn, shown=shown, glance=glance)
         now = self._clock.monotonic()
         others = [other.doubts for other in self._roster.units if other is not unit and other.doubts.known]
         if unit.doubts.arise(now, others_clean=bool(others) and all(doubts.clean() for doubts in others)):
             unit.share_address(now)
             return False
         return answered
+
+
+def _part_of(pack: Unit[PackState]) -> Callable[[Decoded], PackState | None]:
+    return lambda decoded: decoded.packs.get(pack.address)
 
 
 def _heard(unit: Unit[Any]) -> tuple[bool, int]:

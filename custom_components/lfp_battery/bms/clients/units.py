@@ -89,7 +89,7 @@ class Unit[StateT: BatteryState]:
         self.held_back: Mapping[str, str] = {}
         self.frames: dict[str, bytes] = {}
         self.said: dict[str, Decoded] = {}  # what these say, by the name of the poll
-        self.losses = 0  # times that it went away by itself
+        self.losses = 0  # times that it was there and then was not, whoever of us went away
         self.counters = LinkCounters()
         self.gate: Gate[StateT] = Gate(limits=limits, weak_check=integrity is not Integrity.CRC)
         self._integrity = integrity
@@ -286,12 +286,9 @@ class Unit[StateT: BatteryState]:
         elif self._misses >= MISSES_UNTIL_SILENT:
             self.lost()
 
-    def lost(self, *, left: bool = False) -> None:
-        """Nothing that was read counts as present any more; identity and limits are read anew on return.
-
-        `left`: we went away, not the battery.
-        """
-        self.losses += not left
+    def lost(self) -> None:
+        """Nothing that was read counts as present any more; identity and limits are read anew on return."""
+        self.losses += 1
         self.online = False
         self.held_back = {}
         self.gate.forget()
