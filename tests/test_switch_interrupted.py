@@ -80,6 +80,29 @@ async def test_an_act_whose_caller_is_stopped_is_told_of_all_the_same(ble: BleHo
     assert len(heating.acts(ble.entry.data)[1]) == len(ble.pack.writes) == 1
 
 
+async def test_an_act_that_fails_in_a_way_that_was_not_foreseen_is_told_of_if_a_frame_was_sent(
+    ble: BleHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours must not hide it."""
+    events = await _up(ble)
+    control = ble.link.client.heating
+    assert control is not None
+    switch = control.switch
+
+    async def fails(address: int, *, enabled: bool) -> Any:
+        await switch(address, enabled=enabled)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(control, "switch", fails)
+    with pytest.raises(ZeroDivisionError):
+        await ble.turn("heating", True)
+    assert _outcomes(events) == ["unseen"]
+    assert len(heating.acts(ble.entry.data)[1]) == 1
+    with pytest.raises(ZeroDivisionError):
+        await ble.turn("heating", True)
+    assert len(events) == 1  # it was so already
+
+
 async def test_an_act_whose_caller_is_stopped_before_anything_was_sent_is_taken_back(ble: BleHome) -> None:
     """Nothing is sent, so there is nothing to tell of; the next one is not in its way."""
     events = await _up(ble)
@@ -118,9 +141,11 @@ async def test_an_act_that_waits_for_one_nobody_waits_for_can_be_taken_back_too(
     first, second, third = await ble.drive(three())
     assert isinstance(first, asyncio.CancelledError)
     assert isinstance(second, asyncio.CancelledError)
-    assert third is None  # it was off all the time
-    assert len(ble.pack.writes) == 1
-    assert _outcomes(events)[0] == "accepted"
+    assert isinstance(third, HomeAssistantError)  # it takes back what the pack may do yet
+    assert _outcomes(events) == ["accepted", "accepted"]
+    assert [frame[3] for _, frame in ble.pack.writes] == [1, 0]
+    (on, _), (off, _) = ble.pack.writes
+    assert off - on > 10
 
 
 async def _add_script(ble: BleHome) -> None:
@@ -232,8 +257,8 @@ async def test_an_entry_that_is_removed_during_an_act_is_told_of_and_remembers_n
 
     (end,) = await ble.drive(removed())
     assert isinstance(end, HomeAssistantError)
-    assert str(end.translation_key).removeprefix("heating_") in TEXTS["selector"]["heating_act"]["options"]
-    assert len(events) == 1
+    assert [f"heating_{outcome}" for outcome in _outcomes(events)] == [end.translation_key]
+    assert end.translation_key in {"heating_accepted", "heating_unseen"}  # whether it was read just before
     assert "Traceback" not in caplog.text
     assert ble.hass.config_entries.async_get_entry(ble.entry.entry_id) is None
 
@@ -281,6 +306,32 @@ async def test_a_pause_that_waited_for_an_act_is_declined_once_the_entry_is_gone
     else:
         assert ble.state(None, "pause").state == "off"
         assert ble.state(1, "soc").state != "unavailable"
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+async def test_what_cannot_be_read_back_is_said_to_be_unknown(ble: BleHome, acknowledged: bool) -> None:
+    """Whether it was acknowledged or not; it counts against the limits, and the switch stays."""
+    events = await _up(ble)
+    ble.pack.silent_sets = not acknowledged
+
+    async def unplugged() -> list[Any]:
+        call = _call(ble)
+        await _sent(ble)
+        await ble.clock.sleep(0.15 if acknowledged else 0.0)  # the answer takes a tenth of a second
+        ble.bus.unplug()
+        return await _ends(call)
+
+    (end,) = await ble.drive(unplugged())
+    assert isinstance(end, HomeAssistantError)
+    assert end.translation_key == "heating_unseen"
+    assert "nobody knows what came of it" in str(end)
+    assert _outcomes(events) == ["unseen"]
+    assert len(heating.acts(ble.entry.data)[1]) == 1
+    ble.bus.replug()
+    await ble.wait(30)
+    assert _kinds(ble) == ["switch"]
+    assert ble.state(1, "heating").state == "on"  # as it is read now
+    assert len(ble.pack.writes) == 1
 
 
 async def test_an_act_that_waited_for_another_sends_nothing_once_the_entry_is_gone(ble: BleHome) -> None:

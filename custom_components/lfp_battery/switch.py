@@ -145,26 +145,33 @@ class LfpHeatingSwitch(LfpEntity, SwitchEntity):
     async def _act(
         self, context: Context | None, *, enabled: bool, known: frozenset[datetime]
     ) -> HomeAssistantError | None:
-        """Do it and tell of it, then keep what is to be remembered; what is to be raised. `known`: acts before this."""
-        before = self.coordinator.state.heating_enabled
-        outcome, failure = await self._attempt(enabled=enabled)
-        if self._acts() - known:
-            before = not enabled  # as the act itself has read it: else there would have been nothing to send
-        if outcome != HeatingOutcome.UNCHANGED:
-            entry = self.registry_entry
-            self.hass.bus.async_fire(
-                heating.EVENT,
-                {
-                    ATTR_DEVICE_ID: entry.device_id if entry is not None else None,
-                    ATTR_ENTITY_ID: self.entity_id,
-                    "old": before,
-                    "new": enabled,
-                    "outcome": outcome,
-                },
-                context=context,
-            )
-        self._remember(failure)
+        """Do it, tell of it if anything was done or refused, and remember it; what is to be raised.
+
+        `known`: when frames were sent before.
+        """
+        pack, control = self.coordinator, self.coordinator.client.heating
+        shown = pack.state.heating_enabled
+        outcome, failure = str(HeatingProblem.UNSEEN), None  # of what was sent, whatever ends it
+        try:
+            outcome, failure = await self._attempt(enabled=enabled)
+        finally:
+            sent = bool(self._acts() - known)
+            if sent or failure is not None:
+                old = control.before(pack.address) if sent and control is not None else shown
+                self._tell(context, old=old, new=enabled, outcome=outcome)
+            self._remember(failure)
         return failure
+
+    def _tell(self, context: Context | None, *, old: bool | None, new: bool, outcome: str) -> None:
+        entry = self.registry_entry
+        told = {
+            ATTR_DEVICE_ID: entry.device_id if entry is not None else None,
+            ATTR_ENTITY_ID: self.entity_id,
+            "old": old,
+            "new": new,
+            "outcome": outcome,
+        }
+        self.hass.bus.async_fire(heating.EVENT, told, context=context)
 
     async def _attempt(self, *, enabled: bool) -> tuple[str, HomeAssistantError | None]:
         """What came of it, and what is to be raised."""
