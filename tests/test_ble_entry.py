@@ -199,6 +199,46 @@ async def test_a_connection_that_is_not_held_is_free_between_readings(
     assert "the link is" not in caplog.text
 
 
+async def test_a_pack_that_nobody_wants_to_see_leaves_the_connection_free(hass: HomeAssistant, ble: BleHome) -> None:
+    """Its device disabled, it is not held for nothing: the phone app can have it; enabled, it is read again."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    assert ble.bus.port.line is not None
+    devices, device = dr.async_get(hass), ble.device(1)
+    devices.async_update_device(device.id, disabled_by=dr.DeviceEntryDisabler.USER)
+    await ble.wait(2 * CYCLE)
+    assert ble.bus.port.line is None
+    asked = ble.bus.request_count
+    await ble.wait(300)
+    assert (ble.bus.port.line, ble.bus.request_count) == (None, asked)
+    devices.async_update_device(device.id, disabled_by=None)
+    await ble.wait(60)
+    assert ble.bus.port.line is not None
+    assert ble.bus.request_count > asked
+
+
+async def test_a_pack_that_is_not_polled_is_connected_to_only_while_it_is_read(
+    hass: HomeAssistant, ble: BleHome
+) -> None:
+    """By whoever asks for it, such as an automation."""
+    ble.put_up()
+    hass.config_entries.async_update_entry(ble.entry, pref_disable_polling=True)
+    await ble.start()
+    await ble.wait(60)
+    asked = ble.bus.request_count
+    assert ble.bus.port.line is None
+    await ble.update_entity(ble.entity_id(1, "soc"))
+    assert ble.bus.request_count > asked
+    assert ble.state(1, "soc").state not in {"unknown", "unavailable"}
+    await ble.wait(30)
+    assert ble.bus.port.line is None
+    await ble.turn("heating", True)
+    assert ble.pack.heating
+    await ble.wait(30)
+    assert ble.bus.port.line is None
+
+
 @pytest.mark.parametrize("loaded", [True, False])
 async def test_diagnostics_hold_neither_the_address_nor_a_name(hass: HomeAssistant, ble: BleHome, loaded: bool) -> None:
     """A name of a pack ends in its number, and the address is its own for life."""
