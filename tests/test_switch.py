@@ -229,7 +229,7 @@ def _say_nothing(ble: BleHome) -> None:
 @pytest.mark.parametrize(
     ("prepare", "outcome", "said"),
     [
-        (_refuse, "refused", "refused to have its heating switched. Home Assistant"),
+        (_refuse, "refused", "refused to have its heating switched. "),
         (_ignore, "accepted", "says that it is set as before. It may take effect only after"),
         (_wait_for_restart, "accepted", "says that it is set as before. It may take effect only after"),
         (_disturb, "contradicted", "is not what was asked for"),
