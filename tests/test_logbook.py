@@ -71,7 +71,7 @@ _LINES: dict[str, str] = {
     HeatingProblem.REFUSED: f"{_WAS_TO_BE}: the battery refused",
     HeatingProblem.CONTRADICTED: f"{_WAS_TO_BE}, and the battery did something else",
     heating.NO_LINK: f"{_NOT_SWITCHED}: there was no connection",
-    heating.WITHDRAWN: f"{_NOT_SWITCHED}: Home Assistant does not switch it any more",
+    heating.WITHDRAWN: f"{_NOT_SWITCHED}: the switch was taken away",
 }
 
 
