@@ -31,6 +31,7 @@ from .zeta.client_rig import ZetaRig
 PACKAGE: Final = Path(__file__).parents[2] / "custom_components" / "lfp_battery"
 TABLE: Final = "bms/protocols/writes.py"
 SWITCH: Final = "bms/clients/heating.py"
+DIALOGUE: Final = "bms/clients/dialogue.py"
 
 # --- what is a read --------------------------------------------------------------------------------------------------
 
@@ -214,48 +215,88 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, str]]:
                 yield alias.name, ""
 
 
-def _calls(name: str) -> Counter[str]:
-    """Where a method of this name is called, and how often."""
+def _names(node: ast.AST) -> str | None:
+    """What this names, by itself or of something else."""
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else None
+
+
+def _uses(name: str) -> Counter[str]:
+    """Where something of this name is used of something else, called or not, or looked up by it, and how often."""
     return Counter(
         path
         for path, tree in _trees().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name
+        if (isinstance(node, ast.Attribute) and node.attr == name)
+        or (isinstance(node, ast.Constant) and node.value == name)
     )
 
 
+def _outside_transports(name: str) -> dict[str, int]:
+    return {path: count for path, count in _uses(name).items() if not path.startswith("bms/transports/")}
+
+
 def test_the_table_is_read_by_one_module_only() -> None:
-    """Elsewhere it is at most asked whether a protocol is in it, or how sure its frames are."""
-    users = {
-        path
+    """Elsewhere it is at most asked whether a protocol or a frame is in it."""
+    imported = {
+        path: {name for module, name in _imports(tree) if "writes" in (module.split(".")[-1], name)}
         for path, tree in _trees().items()
-        if any(module.split(".")[-1] == "writes" or name == "writes" for module, name in _imports(tree))
     }
-    assert SWITCH in users
-    for path in users - {SWITCH}:
-        names = [node for node in ast.walk(_trees()[path]) if isinstance(node, ast.Name) and node.id == "HEATING"]
+    users = {path: names for path, names in imported.items() if names}
+    assert users.pop(SWITCH) == {"HEATING"}
+    assert users.pop(DIALOGUE) == {"allows"}
+    for path, names in users.items():
+        assert names == {"HEATING"}, path
+        tree = _trees()[path]
+        used = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "HEATING"]
         harmless = [
             node.comparators[0]
-            for node in ast.walk(_trees()[path])
+            for node in ast.walk(tree)
             if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn)
         ]
-        assert names, path
-        assert all(name in harmless for name in names), path
-        assert {name for module, name in _imports(_trees()[path]) if module.endswith("writes")} == {"HEATING"}
-    assert set(_calls("frame")) == {SWITCH}
+        assert used, path
+        assert all(name in harmless for name in used), path
+    framing = [
+        path
+        for path, tree in _trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "frame"
+    ]
+    assert framing == [SWITCH]
 
 
 def test_only_one_module_sends_what_must_not_be_sent_twice() -> None:
-    """The way of such a frame: heating, asking, dialogue, and from there as every question."""
-    assert _calls("once") == {SWITCH: 1, "bms/clients/asking.py": 1}
-    senders = _calls("send")
-    assert {path for path in senders if not path.startswith("bms/transports/")} == {
-        "bms/clients/dialogue.py",
-        "bms/discovery/line.py",
-        "bms/discovery/scanning.py",
+    """The way of such a frame: a switch, heating, asking, dialogue, and from there as every question."""
+    cadence = {"bms/protocols/base.py": 1}  # a word
+    assert _uses("once") == {SWITCH: 1, "bms/clients/asking.py": 1, **cadence}
+    callers = Counter(
+        path
+        for path, tree in _trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "switch"
+    )
+    assert callers == {"switch.py": 1, "bms/protocols/console/labels.py": 3}  # there, a word of a table
+
+
+def test_few_put_anything_on_a_line() -> None:
+    """Questions go through a dialogue, which is used by its public side only; whoever sends himself is known."""
+    assert _uses("ask") == {
+        "bms/clients/asking.py": 1,
+        "bms/discovery/radio.py": 1,
+        "bms/discovery/scanning.py": 1,
+        "bms/bringup.py": 1,  # of a recording, which is read through once more
+        "repairs.py": 1,  # a step of a dialog
     }
-    assert set(_calls("write_gatt_char")) == {"bms/transports/gatt.py"}
-    assert not _calls("write_gatt_descriptor")
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and _names(node.value) in {"dialogue", "_dialogue"}:
+                assert not node.attr.startswith("_"), path
+    assert _outside_transports("send") == {
+        DIALOGUE: 2,  # a question, and the call that wakes a console
+        "bms/discovery/line.py": 1,
+        "bms/discovery/scanning.py": 2,
+    }
+    assert _uses("write_gatt_char") == {"bms/transports/gatt.py": 1}
+    assert not _uses("write_gatt_descriptor")
 
 
 def test_nobody_else_can_seal_a_frame() -> None:
@@ -265,13 +306,43 @@ def test_nobody_else_can_seal_a_frame() -> None:
         for module, name in _imports(tree):
             if module.startswith("pymodbus"):
                 assert name in known, path
-    assert set(_calls("buildFrame")) == {"bms/protocols/modbus/frame.py"}
+            assert "crc" not in f"{module}.{name}".casefold() or name == "crc_is_right", path
+    assert _uses("buildFrame") == {"bms/protocols/modbus/frame.py": 1}
     # the splitter compares, Voltronic puts right what came damaged, the settings build what is tried above
-    assert set(_calls("compute_CRC")) == {
-        "bms/protocols/modbus/splitter.py",
-        "bms/protocols/modbus/voltronic.py",
-        "bms/protocols/zeta/settings.py",
+    assert _uses("compute_CRC") == {
+        "bms/protocols/modbus/splitter.py": 1,
+        "bms/protocols/modbus/voltronic.py": 1,
+        "bms/protocols/zeta/settings.py": 1,
     }
+
+
+def _makes_crcs(function: ast.AST) -> bool:
+    """Whether something is shifted down and combined by exclusive or, over and over."""
+    loops = (ast.For, ast.While, ast.comprehension)
+    nodes = list(ast.walk(function))
+    operators = {type(node.op) for node in nodes if isinstance(node, ast.BinOp | ast.AugAssign)}
+    names = {_names(node) for node in nodes}
+    return (
+        any(isinstance(node, loops) for node in nodes)
+        and (ast.BitXor in operators or bool(names & {"xor", "__xor__"}))
+        and (bool(operators & {ast.RShift, ast.FloorDiv}) or bool(names & {"rshift", "__rshift__", "divmod"}))
+    )
+
+
+def test_nobody_makes_check_sums_by_hand() -> None:
+    """Nor has the numbers that are needed for one: polynomials, and the second entry of a table."""
+    numbers = {0xA001, 0x8005, 0xC0C1, 0x1021, 0x8408, 0x3D65}
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
+            assert not (isinstance(node, ast.Constant) and node.value in numbers), path
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                assert not _makes_crcs(node), (path, node.lineno)
+
+
+def test_a_check_sum_made_by_hand_is_seen() -> None:
+    """As this file itself has one."""
+    own = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+    assert [node.name for node in ast.walk(own) if isinstance(node, ast.FunctionDef) and _makes_crcs(node)] == ["crc"]
 
 
 def _constants(tree: ast.Module) -> Iterator[bytes]:
