@@ -131,6 +131,7 @@ class BluetoothFlow(CanFlow):
             self._failed("bad_bluetooth_address")
             return None
         device = radio.device_of(address)
+        self._advert = radio.advert(self.hass, address) or self._advert
         if self.context.get("entry_id") is not None and device != self._get_reconfigure_entry().data[CONF_DEVICE]:
             # nothing else that a pack says is its own
             self._failed("another_address", title=self._get_reconfigure_entry().title)
@@ -154,7 +155,8 @@ class BluetoothFlow(CanFlow):
             return await super()._async_look(device)
         if radio.advert(self.hass, address) is None:
             await radio.async_look_around(self.hass)
-        self._advert = radio.advert(self.hass, address) or self._advert
+        if self._advert is None or self._advert.address != address:
+            self._advert = radio.advert(self.hass, address)
         return await connect.async_probe(self.hass, address, self._progressed)
 
     @override
