@@ -333,7 +333,7 @@ async def test_a_name_comes_from_the_battery_and_holds_no_serial_number(
     ("sent", "error", "said"),
     [
         ({"pack_count": 2.5}, "not_whole", "whole numbers"),
-        ({"pack_count": 17, "model": "ES51.2-100LP"}, "too_many_packs", "no more than 15 packs"),
+        ({"pack_count": 17, "model": "ES51.2-100LP"}, "too_many_packs", "gives 15 as the highest number"),
     ],
 )
 async def test_a_number_of_packs_that_cannot_be_is_asked_for_again(
