@@ -196,6 +196,7 @@ async def test_services_that_were_kept_of_another_device_do_not_make_this_one_fo
     link = link_to(line)
     await line.drive(link.open())
     assert (radio.attempts, radio.forgotten, len(radio.connected)) == (2, 1, 1)
+    assert radio.from_cache == [True, False]
     await line.drive(link.close())
     assert held(line) == (0, 0, 0)
 

@@ -63,6 +63,7 @@ class Radio:
     remembers: bool = True  # whether anything is kept at all
     forgotten: int = 0  # times that what was known of its services was dropped
     attempts: int = 0
+    from_cache: list[object] = field(default_factory=list)  # of each attempt, whether what was kept may be used
     connected: list[PaperClient] = field(default_factory=list)
     subscribed: list[str] = field(default_factory=list)
     written: list[tuple[str, bytes, bool]] = field(default_factory=list)  # characteristic, bytes, with response
@@ -136,6 +137,7 @@ class PaperClient(BaseBleakClient):
     @override
     async def connect(self, pair: bool, **kwargs: Any) -> None:
         self.radio.attempts += 1
+        self.radio.from_cache.append(kwargs.get("dangerous_use_bleak_cache"))
         outcome = await _outcome(self.radio, self.radio.connecting)
         if outcome in {HALF, ABORTED}:
             self.gone()

@@ -152,6 +152,55 @@ async def test_a_reader_of_the_former_connection_leaves_the_new_one_alone(radio:
     await link.close()
 
 
+async def test_a_reader_that_comes_while_the_former_connection_is_ended_leaves_the_new_one_alone(radio: Radio) -> None:
+    """It is told so when the new one stands, and not at its cost; whoever closes before makes no difference."""
+    link = link_to(radio)
+    for closing in (False, True):
+        await link.open()
+        work = [asyncio.create_task(link.close())] if closing else []
+        await asyncio.sleep(0)
+        work.append(asyncio.create_task(link.open()))
+        await asyncio.sleep(0)
+        with pytest.raises(LinkError):
+            await link.receive(60)
+        await asyncio.gather(*work)
+        await settle()
+        assert len(radio.connected) == 1
+        await link.send(b"x")
+        await link.close()
+
+
+async def test_nobody_waits_for_an_attempt_that_hangs_only_to_learn_that_there_is_no_link(radio: Radio) -> None:
+    """Reading and writing fail at once meanwhile."""
+    radio.connecting = [HANG]
+    link = link_to(radio)
+    opening = asyncio.create_task(link.open())
+    while not radio.attempts:
+        await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        with pytest.raises(LinkError):
+            await link.send(b"x")
+        with pytest.raises(LinkError):
+            await link.receive(60)
+    assert not opening.done()
+    await link.close()
+    await asyncio.gather(opening, return_exceptions=True)
+
+
+async def test_a_disconnection_is_waited_for_longer_than_an_attempt_that_does_not_end(
+    radio: Radio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may take five seconds to say that it is done, and only then the slot is free."""
+    monkeypatch.setattr(gatt, "_BREAKING_OFF", 0.02)
+    monkeypatch.setattr(gatt, "_DISCONNECT_TIMEOUT", 0.2)
+    link = link_to(radio)
+    await link.open()
+    radio.disconnecting = [HANG]
+    await link.close()
+    assert only_this_task()
+    radio.connected.clear()
+
+
 async def test_a_writer_that_comes_while_it_is_opened_leaves_the_connection_alone(radio: Radio) -> None:
     """At whatever moment, it is told that there is none yet: nothing is written before the subscription stands."""
     link = link_to(radio)
