@@ -101,7 +101,9 @@ def test_every_issue_says_what_it_fills_in() -> None:
     issues = _json("translations/en.json")["issues"]
     filled_in = {"other_master": {"title"}, "other_master_foreign": {"title", "protocol", "other_protocol"}}
     filled_in["garbled"] = {"title", "address"}
-    filled_in |= {f"heating_{why}": {"title", "report", "docs"} for why in HeatingProblem if HeatingError(why).withdraws}
+    filled_in |= {
+        f"heating_{why}": {"title", "report", "docs"} for why in HeatingProblem if HeatingError(why).withdraws
+    }
     filled_in |= {"unacknowledged_option": {"title"}, "unacknowledged_wiring": {"title"}}
     filled_in["unacknowledged_outside"] = {"title", "command_alone", "command_down"}
     filled_in["bus_errors"] = {"title", "command", "command_down"}
