@@ -381,6 +381,57 @@ async def test_it_is_switched_twenty_times_a_day_at_most_also_over_a_reload(ble:
     assert len(heating.acts(ble.entry.data)[1]) <= 20
 
 
+async def test_what_may_still_come_into_effect_is_not_forgotten_by_a_reload(ble: BleHome) -> None:
+    """Off after an accepted on is no matter of course: without a frame the heating would come on at the next start."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    _wait_for_restart(ble)
+    assert (await _refused(ble, True))[0] == "heating_accepted"
+    await ble.reload()
+    await ble.wait(15)
+    assert heating.unsettled(ble.entry.data)[1].wishes == {True}
+    assert (await _refused(ble, False))[0] == "heating_accepted"
+    assert len(ble.pack.writes) == 2
+    ble.pack.restart()
+    await ble.wait(60)
+    assert not ble.pack.heating
+    assert ble.state(1, "heating").state == STATE_OFF
+
+
+async def test_a_wish_that_was_accepted_before_a_reload_is_not_held_against_a_pack_that_refuses_it_now(
+    ble: BleHome,
+) -> None:
+    """What is set already is refused (ble.md section 4), and the switch stays."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    _wait_for_restart(ble)
+    assert (await _refused(ble, True))[0] == "heating_accepted"
+    await ble.reload()
+    await ble.wait(15)
+    _refuse(ble)
+    assert (await _refused(ble, True))[0] == "heating_accepted"
+    assert list(heating.withdrawn(ble.entry.data)) == []
+
+
+async def test_what_has_come_into_effect_is_left_open_no_longer(ble: BleHome) -> None:
+    """From then on a wish that is fulfilled already sends nothing, also after a reload."""
+    ble.put_up()
+    await ble.start()
+    await ble.wait()
+    _wait_for_restart(ble)
+    assert (await _refused(ble, True))[0] == "heating_accepted"
+    ble.pack.restart()
+    await ble.wait(60)
+    assert ble.state(1, "heating").state == STATE_ON
+    await ble.reload()
+    await ble.wait(15)
+    assert heating.unsettled(ble.entry.data) == {}
+    await ble.turn("heating", True)
+    assert len(ble.pack.writes) == 1
+
+
 async def test_an_act_that_a_reload_interrupts_counts_at_once(ble: BleHome) -> None:
     """The next client knows of the frame, although what came of it is not known yet."""
     ble.put_up()

@@ -44,7 +44,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None
     # also of an act that is still being read back: the next client begins with what is noted now
     if (control := entry.runtime_data.client.heating) is not None:
         for address in entry.runtime_data.packs:
-            async_note_acts(hass, entry, address, control.acts(address))
+            async_note_acts(hass, entry, address, control)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:

@@ -111,6 +111,7 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
             addresses=addresses,
             limits=settings.limits,
             probes=_probes(entry),
+            serials=_serials(entry),
         )
     return PolledClient(
         line,
@@ -123,9 +124,17 @@ def create_client(hass: HomeAssistant, entry: ConfigEntry, listener: ClientListe
         open_line=lines,
         release=not settings.hold,
         probes=_probes(entry),
+        serials=_serials(entry),
         heating=settings.allow_heating,
         heating_acts=heating.acts(entry.data),
+        heating_unsettled=heating.unsettled(entry.data),
     )
+
+
+def _serials(entry: ConfigEntry) -> dict[int, str]:
+    """Serial numbers of the packs whose sensors are remembered, so that another pack does not inherit them."""
+    records = {int(address): Record.from_mapping(record) for address, record in entry.data[CONF_PACKS].items()}
+    return {address: record.serial for address, record in records.items() if record.serial is not None}
 
 
 def _probes(entry: ConfigEntry) -> dict[int, Sequence[int]]:

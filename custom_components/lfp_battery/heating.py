@@ -3,13 +3,14 @@
 Lies in `entry.data[CONF_HEATING]` by the pack's address, beside what was learned of the pack and not part of it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 
+from .bms.clients.base import HeatingControl, Unsettled
 from .bms.errors import HeatingProblem
 from .const import CONF_HEATING
 
@@ -20,7 +21,7 @@ EVENT: Final = "lfp_battery_heating"
 NO_LINK: Final = "no_link"
 WITHDRAWN: Final = "withdrawn"
 
-_ACTS, _WITHDRAWN = "acts", "withdrawn"
+_ACTS, _UNSETTLED, _WITHDRAWN = "acts", "unsettled", "withdrawn"
 
 
 def acts(data: Mapping[str, Any]) -> dict[int, list[datetime]]:
@@ -28,6 +29,17 @@ def acts(data: Mapping[str, Any]) -> dict[int, list[datetime]]:
     return {
         int(address): [datetime.fromisoformat(act) for act in kept.get(_ACTS, ())]
         for address, kept in data.get(CONF_HEATING, {}).items()
+    }
+
+
+def unsettled(data: Mapping[str, Any]) -> dict[int, Unsettled]:
+    """What was sent to a pack and may still have its effect, when that is switched off and on."""
+    return {
+        int(address): Unsettled(
+            wishes=frozenset(left["wishes"]), acknowledged=left["acknowledged"], setting=left["setting"]
+        )
+        for address, kept in data.get(CONF_HEATING, {}).items()
+        if (left := kept.get(_UNSETTLED)) is not None
     }
 
 
@@ -39,9 +51,19 @@ def withdrawn(data: Mapping[str, Any]) -> Iterator[tuple[int, HeatingProblem]]:
 
 
 @callback
-def async_note_acts(hass: HomeAssistant, entry: ConfigEntry[Any], address: int, sent: Iterable[datetime]) -> None:
-    """Remember when frames were sent, so that a restart does not begin to count anew."""
-    _change(hass, entry, address, {_ACTS: [act.isoformat() for act in sent]})
+def async_note_acts(hass: HomeAssistant, entry: ConfigEntry[Any], address: int, control: HeatingControl) -> None:
+    """Remember when frames were sent and what is left open of them, so that a restart does not begin anew."""
+    left = control.unsettled(address)
+    _change(
+        hass,
+        entry,
+        address,
+        {
+            _ACTS: [act.isoformat() for act in control.acts(address)],
+            _UNSETTLED: left
+            and {"wishes": sorted(left.wishes), "acknowledged": left.acknowledged, "setting": left.setting},
+        },
+    )
 
 
 @callback

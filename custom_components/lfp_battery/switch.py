@@ -194,7 +194,7 @@ class LfpHeatingSwitch(LfpEntity, SwitchEntity):
         """That frames were sent, and that no more are to be; an entry that was removed meanwhile remembers nothing."""
         pack, entry = self.coordinator, self.coordinator.config_entry
         if (control := pack.client.heating) is not None:
-            heating.async_note_acts(self.hass, entry, pack.address, control.acts(pack.address))
+            heating.async_note_acts(self.hass, entry, pack.address, control)
         cause = failure.__cause__ if failure is not None else None
         if isinstance(cause, HeatingError) and cause.withdraws:
             LOGGER.warning("%s: the heating is not switched any more (%s)", entry.title, cause.problem)

@@ -1,6 +1,7 @@
 """What Home Assistant (or the command line) sees of a battery behind a link, whatever the protocol."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -52,6 +53,15 @@ class HeatingOutcome(StrEnum):
     UNCHANGED = "unchanged"  # it was so already; nothing was sent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsettled:
+    """What was sent to a pack and shows no effect so far: it may yet, when the pack is switched off and on."""
+
+    wishes: frozenset[bool]  # any of them
+    acknowledged: bool | None  # the one that the pack has acknowledged, nothing having been sent since
+    setting: bool | None  # as it was read then
+
+
 class HeatingControl(Protocol):
     """Switches the heating of packs, by a person's act only: one frame, never repeated, then what the pack says of it."""
 
@@ -68,6 +78,9 @@ class HeatingControl(Protocol):
 
     def acts(self, address: int) -> Sequence[datetime]:
         """When frames were sent to this pack within the last 24 hours (UTC), so that a restart does not forget."""
+
+    def unsettled(self, address: int) -> Unsettled | None:
+        """What an earlier act may still bring about, so that a restart does not forget it either."""
 
 
 @runtime_checkable

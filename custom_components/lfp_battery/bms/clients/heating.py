@@ -15,7 +15,7 @@ from ..errors import HeatingError, HeatingProblem, LinkError, LinkProblem
 from ..model import Condition, Mode, PackState, PollReport, Severity
 from ..protocols.writes import HEATING
 from .asking import Asker
-from .base import HeatingOutcome
+from .base import HeatingOutcome, Unsettled
 from .errands import Errands
 from .units import Unit
 
@@ -34,6 +34,8 @@ _WORD: Final = "r40"
 _UNNAMED, _GRAVE = "unnamed_bits", frozenset({"protections", "errors"})
 # The pack protects itself, and says in its alarms against what.
 _HALTED: Final = frozenset({Mode.PROTECTION, Mode.FAULT})
+# Losses of a pack that an earlier client saw: whatever this one counts, the pack may have been away in between.
+_UNSEEN_LOSSES: Final = -1
 # What heating is for; any other protection says that something is wrong.
 _COLD: Final = frozenset(
     {Condition.CHARGE_UNDERTEMPERATURE, Condition.DISCHARGE_UNDERTEMPERATURE, Condition.UNDERTEMPERATURE}
@@ -56,12 +58,9 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Pending:
-    """What was sent to a pack and shows no effect so far: it may yet, when the pack is switched off and on."""
+class _Pending(Unsettled):
+    """What is unsettled, as this client has seen it."""
 
-    wishes: frozenset[bool]  # any of them
-    acknowledged: bool | None  # the one that the pack has acknowledged, nothing having been sent since
-    setting: bool | None  # as it was read then
     losses: int  # of the pack, by then
 
     def settled(self, setting: bool, losses: int) -> bool:
@@ -112,11 +111,13 @@ class Heating:
         read: Callable[[Unit[PackState], bool], Awaitable[bool]],
         nudge: Callable[[], None],
         acts: Mapping[int, Sequence[datetime]],
+        unsettled: Mapping[int, Unsettled],
     ) -> None:
         """`protocol`: the name of one that has such frames.
 
         `read` is only awaited within an errand; told whether it is a glance, of which nothing is made if it fails.
-        `nudge` is called when the line is needed no longer; `acts`: frames sent by an earlier client, UTC.
+        `nudge` is called when the line is needed no longer; `acts`: frames sent by an earlier client, UTC, and
+        `unsettled`: what they may still bring about.
         """
         self._frames = HEATING[protocol]
         self._clock = clock
@@ -126,6 +127,10 @@ class Heating:
         self._read = read
         self._nudge = nudge
         self._packs = {address: _Pack(acts=list(sent)) for address, sent in acts.items()}
+        for address, left in unsettled.items():
+            self._memory(address).pending = _Pending(
+                wishes=left.wishes, acknowledged=left.acknowledged, setting=left.setting, losses=_UNSEEN_LOSSES
+            )
         self._turn = asyncio.Lock()
 
     @staticmethod
@@ -142,6 +147,10 @@ class Heating:
         """See `HeatingControl`."""
         since = self._clock.utc() - _DAY
         return tuple(when for when in self._memory(address).acts if when > since)
+
+    def unsettled(self, address: int) -> Unsettled | None:
+        """See `HeatingControl`."""
+        return self._memory(address).pending
 
     def before(self, address: int) -> bool | None:
         """See `HeatingControl`."""

@@ -18,7 +18,7 @@ from ..protocols import SERIAL
 from ..protocols.base import PolledProtocol
 from ..transports import ByteTransport
 from .asking import Asker, OtherMasterError
-from .base import ClientListener, HeatingControl
+from .base import ClientListener, HeatingControl, Unsettled
 from .dialogue import Dialogue
 from .errands import Errands
 from .heating import Heating
@@ -65,13 +65,14 @@ class PolledClient:
         serials: Mapping[int, str] = _NONE,
         heating: bool = False,
         heating_acts: Mapping[int, Sequence[datetime]] = _NONE,
+        heating_unsettled: Mapping[int, Unsettled] = _NONE,
     ) -> None:
         """`addresses` are the packs known so far (or where the bank answers); `interval` None means automatic.
 
         `open_line` makes a closed transport of the same line for another speed, at which some batteries have to be
         woken; without it none is. `release`: the link is closed between rounds. `probes`: places of temperature sensors
         that a pack is known to have, `serials`: which pack that was, where they say so. `heating`: whether it may be
-        switched; `heating_acts`: when it was lately (UTC).
+        switched; `heating_acts`: when it was lately (UTC), `heating_unsettled`: what that may still bring about.
         """
         self._transport = transport
         self._protocol = protocol
@@ -120,6 +121,7 @@ class PolledClient:
                 read=lambda pack, glance: self._rounds.read_pack(pack, brief=True, glance=glance),
                 nudge=self._wake.set,
                 acts=heating_acts,
+                unsettled=heating_unsettled,
             )
         self._shifted = float("-inf")  # monotonic
         self._silenced = False  # somebody else asks on this line: nothing is sent any more
