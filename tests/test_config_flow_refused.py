@@ -1,12 +1,16 @@
 """A serial line on which there is nothing to set up: what is said, and how it goes on from there."""
 
 from collections.abc import Callable
+from typing import Any
 
 from homeassistant.const import CONF_DEVICE
+from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 import pytest
 
-from custom_components.lfp_battery.bms.discovery import Outcome, ScanReport
+from custom_components.lfp_battery import connect
+from custom_components.lfp_battery.bms.discovery import Outcome, Progress, ScanReport, Stage
+from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.const import CONF_FAMILY
 from tests.flow_line import PORT, TEXTS, FlowLine, suggested
 from tests.simulator.bus import Bus
@@ -133,3 +137,27 @@ async def test_a_failed_scan_leaves_the_port_to_others(line: FlowLine) -> None:
     line.plug()
     result = await line.scan()
     assert result["step_id"] == "confirm"
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("end", [LinkError(LinkProblem.LOST), ScanReport(outcome=Outcome.NOTHING), ValueError()])
+async def test_a_dialog_that_fetches_whatever_it_is_told_of_sees_why_nothing_came_of_it(
+    line: FlowLine, monkeypatch: pytest.MonkeyPatch, delay: float, end: ScanReport | Exception
+) -> None:
+    """Until its text was fetched the scan is under way; what failed is decided at once with its end."""
+
+    async def scan(hass: HomeAssistant, device: str, progressed: Callable[[Progress], None], **how: Any) -> ScanReport:
+        await line.clock.sleep(2)
+        progressed(Progress(stage=Stage.PROBING, fraction=0.5, protocol="pylon-rs485", baudrate=9600))
+        await line.clock.sleep(0.2)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    monkeypatch.setattr(connect, "async_scan", scan)
+    line.plug()
+    flow = await line.submit(await line.open_form(), {CONF_DEVICE: PORT})
+    seen = await line.as_a_browser(flow, delay)
+    assert [one["type"] for one in seen[:-1]].count(FlowResultType.SHOW_PROGRESS) == len(seen) - 1 > 0
+    assert seen[-1]["step_id"] == "serial"
+    assert seen[-1]["errors"]

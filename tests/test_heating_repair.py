@@ -178,10 +178,11 @@ async def test_what_is_remembered_is_dropped_once_it_is_empty(ble: BleHome) -> N
     assert ble.entry.data[CONF_HEATING] == {"1": {"withdrawn": "contradicted"}}
     heating.async_offer_again(ble.hass, ble.entry)
     assert CONF_HEATING not in ble.entry.data
-    heating.async_note_acts(ble.hass, ble.entry, 1, [ble.clock.utc()])
-    assert heating.acts(ble.entry.data) == {1: [ble.clock.utc()]}
-    heating.async_note_acts(ble.hass, ble.entry, 1, [])
-    assert CONF_HEATING not in ble.entry.data
     await ble.start()
     await ble.wait(CYCLE)
+    assert CONF_HEATING not in ble.entry.data
+    await ble.turn("heating", True)
+    assert list(ble.entry.data[CONF_HEATING]["1"]) == ["acts"]
+    await ble.wait(25 * 3600)
+    await ble.reload()
     assert CONF_HEATING not in ble.entry.data

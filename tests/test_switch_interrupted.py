@@ -14,7 +14,7 @@ from pytest_homeassistant_custom_component.common import MockUser, async_capture
 
 from custom_components.lfp_battery import heating
 from custom_components.lfp_battery.bms.errors import HeatingProblem
-from custom_components.lfp_battery.const import CONF_HEATING, DOMAIN
+from custom_components.lfp_battery.const import DOMAIN
 from tests.ble_home import BleHome
 from tests.flow_line import TEXTS
 
@@ -267,10 +267,14 @@ async def test_an_entry_that_is_removed_during_an_act_is_told_of_and_remembers_n
 async def test_an_entry_that_is_gone_remembers_nothing(ble: BleHome, remember: Callable[..., None]) -> None:
     """An act may end after it."""
     await _up(ble)
+    await ble.turn("heating", True)
+    control = ble.link.client.heating
+    assert control is not None
+    assert control.acts(1)
     await ble.drive(ble.hass.config_entries.async_remove(ble.entry.entry_id))
-    arguments = (HeatingProblem.REFUSED,) if remember is heating.async_withdraw else ([ble.clock.utc()],)
-    remember(ble.hass, ble.entry, 1, *arguments)
-    assert CONF_HEATING not in ble.entry.data
+    before = dict(ble.entry.data)
+    remember(ble.hass, ble.entry, 1, HeatingProblem.REFUSED if remember is heating.async_withdraw else control)
+    assert ble.entry.data == before
 
 
 async def _unload(ble: BleHome) -> None:

@@ -261,20 +261,32 @@ class ScanFlow(ConfigFlow):
 
         All is decided when this ends: several open dialogs may ask for the next step at the same moment.
         """
+        outcome: ScanReport | LinkProblem | None = None  # None: a fault of ours
         try:
-            report = await self._async_look(device)
+            outcome = await self._async_look(device)
+            _LOGGER.debug("Scan of %s: %s", device, outcome)
         except LinkError as err:
             _LOGGER.debug("Scan of %s: %s", device, err)
-            await self._async_judge_error(err.problem, device)
-        except Exception:  # a fault of ours must not leave the person before a bar that stands still
+            outcome = err.problem
+        except Exception:
             _LOGGER.exception("Scan of %s failed", await connect.async_short_name(self.hass, device))
-            self._failed("unknown")
-        else:
-            _LOGGER.debug("Scan of %s: %s", device, report)
-            self._judge(report, device)
+        # nothing is decided before: a dialog that was told of the last text still fetches the scan under way
         clock = connect.clock(self.hass)
         if (early := self._told_at + _TEXT_FETCHED - clock.monotonic()) > 0:
             await clock.sleep(early)
+        try:
+            await self._async_judge(outcome, device)
+        except Exception:  # a fault of ours must not leave the person before a bar that stands still
+            _LOGGER.exception("Scan of %s failed", await connect.async_short_name(self.hass, device))
+            self._failed("unknown")
+
+    async def _async_judge(self, outcome: ScanReport | LinkProblem | None, device: str) -> None:
+        if isinstance(outcome, ScanReport):
+            self._judge(outcome, device)
+        elif outcome is not None:
+            await self._async_judge_error(outcome, device)
+        else:
+            self._failed("unknown")
 
     async def _async_look(self, device: str) -> ScanReport:
         """Find out what is there; raises LinkError."""

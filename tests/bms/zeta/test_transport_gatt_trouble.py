@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import bleak
 from bleak.backends.device import BLEDevice
 from bleak.exc import BleakError
 import bleak_retry_connector
@@ -12,7 +13,21 @@ from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.bms.transports import gatt
 from custom_components.lfp_battery.bms.transports.gatt import GattLink
 
-from .backend import ABORTED, ADDRESS, CURRENT, DROPPED, HALF, HANG, STUBBORN, Radio, caught, link_to, only_this_task
+from .backend import (
+    ABORTED,
+    ADDRESS,
+    CURRENT,
+    DROPPED,
+    HALF,
+    HANG,
+    PACK,
+    STUBBORN,
+    UPDATE,
+    Radio,
+    caught,
+    link_to,
+    only_this_task,
+)
 
 pytestmark = pytest.mark.usefixtures("no_backing_off")
 
@@ -37,6 +52,48 @@ async def test_a_connection_that_was_had_at_a_further_attempt_counts(radio: Radi
             await link.receive(60)
     assert error.value.problem is LinkProblem.LOST
     assert only_this_task()
+
+
+async def test_what_is_told_late_of_a_former_client_does_not_end_the_connection_of_the_next(
+    radio: Radio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first look went to services kept of another device; its disconnection is told when the second one stands."""
+    # as Home Assistant's client has it
+    monkeypatch.setattr(bleak.BleakClient, "clear_cache", lambda client: client._backend.clear_cache(), raising=False)
+    radio.remembered, radio.services = radio.services, {UPDATE: PACK[UPDATE]}
+    base: Any = radio.backend
+
+    class Late(base):  # type: ignore[misc]
+        async def disconnect(self) -> None:
+            if self in radio.connected:
+                radio.connected.remove(self)
+                asyncio.get_running_loop().call_later(0.05, self.gone)
+
+    link = GattLink(lambda: radio.device, name="pack", profiles=(CURRENT,), client_class=Late)
+    await link.open()
+    assert radio.forgotten == 1
+    assert await link.receive(0.2) == b""
+    assert len(radio.connected) == 1
+    await link.close()
+    await asyncio.sleep(0.1)
+    assert only_this_task()
+
+
+async def test_an_attempt_that_was_broken_off_and_connects_all_the_same_goes_no_further(
+    radio: Radio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it went through took the cancellation for its own affair; the pack's only connection is given back."""
+    monkeypatch.setattr(gatt, "_BREAKING_OFF", 0.05)
+    radio.connecting, radio.subscribing = [STUBBORN], [HANG]
+    link = link_to(radio)
+    opening = asyncio.create_task(link.open())
+    await asyncio.sleep(0.02)
+    await link.close()
+    with pytest.raises(LinkError):
+        await opening
+    async with asyncio.timeout(5):
+        while radio.connected or not only_this_task():
+            await asyncio.sleep(0.05)
 
 
 async def test_a_connection_that_is_gone_when_it_is_subscribed_to_does_not_count(radio: Radio) -> None:

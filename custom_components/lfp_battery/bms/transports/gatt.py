@@ -87,7 +87,9 @@ class _Connection:
             del self.buffer[:-_BUFFER_LIMIT]
         self._wake()
 
-    def disconnected(self, _client: object = None) -> None:
+    def disconnected(self, client: object = None) -> None:
+        if client is not None and client is not self.client:
+            return  # told late of one that was given up for another
         self.standing = False
         self._wake()
 
@@ -262,6 +264,8 @@ class GattLink:
             **more,
             **how,
         )
+        if self._held is not held:
+            raise _closed()  # it was broken off, and something that it went through took that for its own affair
         # of the attempts that failed before, each may have told that it was disconnected
         held.standing = client.is_connected
         if not held.standing:
