@@ -107,6 +107,7 @@ class Walk:
         await self.switch_too_soon()
         await self.compare()
         await self.switch_in_vain()
+        await self.pause()
         await self.switch_over_a_restart()
         await self.switch_refused()
         return {ADDRESS: self.shown, "said": self.said}
@@ -187,7 +188,7 @@ class Walk:
         await self._written()
 
     async def switch_in_vain(self) -> None:
-        """Turn it off when the pack says yes and does nothing, and again while a protection is active."""
+        """Turn it off when the pack says yes and does nothing, and change one's mind while a protection is active."""
         await self.radio.turn(ignore_heating=True)
         await self._rest()
         # ... which is seen while the setting is read back
@@ -195,10 +196,20 @@ class Walk:
         await self._written(_FRAMES.off)
         await self._until("switch", "heating", "on")
         await self._until("binary_sensor", "short_circuit", "on")
-        await self._refusal("protection", "turn_off")
+        await self._refusal("protection", "turn_on")
         await self._written()
         await self.radio.turn(short_circuit=False, ignore_heating=False)
         await self._until("binary_sensor", "short_circuit", "off")
+
+    async def pause(self) -> None:
+        """Leave the pack to somebody else, and take it up again: what was accepted before may have been done meanwhile."""
+        await self._switch("turn_on", "pause")
+        async with at_most(_TIMEOUT, lambda: "the pack is not let go of"):
+            while (await self.radio.status())["connected"]:
+                await asyncio.sleep(0.3)
+        await self._until("switch", "heating", "unavailable")
+        await self._switch("turn_off", "pause")
+        await self._until("switch", "heating", "on")
 
     async def switch_over_a_restart(self) -> None:
         """Turn it off when the pack goes away for it, as some do; it is connected to again, and the setting has followed."""
@@ -242,8 +253,8 @@ class Walk:
         self._expect("what must never be sent", status["forbidden"], [])
         self._seen = len(status["writes"])
 
-    async def _switch(self, action: str) -> None:
-        entity = await self._state("switch", "heating")
+    async def _switch(self, action: str, key: str = "heating") -> None:
+        entity = await self._state("switch", key)
         target = {"entity_id": entity["entity_id"]}
         await self._api.command("call_service", domain="switch", service=action, target=target)
 
