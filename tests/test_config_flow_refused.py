@@ -161,3 +161,22 @@ async def test_a_dialog_that_fetches_whatever_it_is_told_of_sees_why_nothing_cam
     assert [one["type"] for one in seen[:-1]].count(FlowResultType.SHOW_PROGRESS) == len(seen) - 1 > 0
     assert seen[-1]["step_id"] == "serial"
     assert seen[-1]["errors"]
+
+
+async def test_a_fault_of_ours_in_judging_a_scan_leaves_nobody_before_the_bar(
+    line: FlowLine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the form comes back with words."""
+
+    async def holder(*_args: Any, **_how: Any) -> None:
+        raise ValueError("nobody holds it")
+
+    async def scan(*_args: Any, **_how: Any) -> ScanReport:
+        monkeypatch.setattr(connect, "async_holder", holder)
+        raise LinkError(LinkProblem.BUSY)
+
+    monkeypatch.setattr(connect, "async_scan", scan)
+    line.plug()
+    result = await line.scanned(await line.submit(await line.open_form(), {CONF_DEVICE: PORT}))
+    assert result["errors"] == {"base": "unknown"}
+    assert "nobody holds it" in caplog.text
