@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+import logging
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntryState
@@ -194,3 +195,14 @@ class Home:
             key: self.hass.states.get(entry.entity_id) for key, entry in self.entities(self.device(address)).items()
         }
         return {key: state.state for key, state in found.items() if state is not None}
+
+
+def log_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Lines of ours that a person sees, since the last look."""
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("custom_components.lfp_battery") and record.levelno >= logging.INFO
+    ]
+    caplog.clear()
+    return lines

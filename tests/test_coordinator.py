@@ -12,7 +12,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
 from custom_components.lfp_battery.const import CONF_BANK, CONF_PACKS, DOMAIN
-from tests.home import CYCLE, Home
+from tests.home import CYCLE, Home, log_of
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.pylon import Profile
@@ -25,17 +25,6 @@ def _unavailable(states: dict[str, str]) -> set[str]:
     return {key for key, state in states.items() if state == "unavailable"}
 
 
-def _log(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Lines of ours that a person sees, since the last look."""
-    lines = [
-        record.getMessage()
-        for record in caplog.records
-        if record.name.startswith("custom_components.lfp_battery") and record.levelno >= logging.INFO
-    ]
-    caplog.clear()
-    return lines
-
-
 async def test_a_pulled_adapter_makes_everything_unavailable_at_once(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -44,7 +33,7 @@ async def test_a_pulled_adapter_makes_everything_unavailable_at_once(
     home.plug(3)
     await home.start()
     await home.wait()
-    _log(caplog)
+    log_of(caplog)
     home.bus.unplug()
     await home.wait(2)
     for address in (2, 3, 4):
@@ -53,13 +42,13 @@ async def test_a_pulled_adapter_makes_everything_unavailable_at_once(
         assert states["connectivity"] == states["safe_to_act"] == "off"
     assert home.state(None, "link").state == "off"
     await home.wait(120)
-    assert _log(caplog) == ["Bank: the link is lost"]
+    assert log_of(caplog) == ["Bank: the link is lost"]
     home.bus.replug()
     await home.wait(10 + CYCLE)
     assert _unavailable(home.states(2) | home.states(3) | home.states(4)) == set()
     assert home.state(None, "link").state == "on"
     assert home.value(None, "packs_online") == 3
-    assert _log(caplog) == ["Bank: the link is back"]
+    assert log_of(caplog) == ["Bank: the link is back"]
 
 
 async def test_a_silent_pack_takes_only_its_own_entities_with_it(home: Home, caplog: pytest.LogCaptureFixture) -> None:
@@ -68,7 +57,7 @@ async def test_a_silent_pack_takes_only_its_own_entities_with_it(home: Home, cap
     home.plug(3)
     await home.start()
     await home.wait()
-    _log(caplog)
+    log_of(caplog)
     home.bank.packs[3].silent = True
     await home.wait(4 * CYCLE)
     states = home.states(3)
@@ -76,11 +65,11 @@ async def test_a_silent_pack_takes_only_its_own_entities_with_it(home: Home, cap
     assert states["connectivity"] == "off"
     assert _unavailable(home.states(2)) == _unavailable(home.states(4)) == set()
     assert home.value(None, "packs_online") == 2
-    assert _log(caplog) == ["Bank: battery pack 2 stopped answering"]
+    assert log_of(caplog) == ["Bank: battery pack 2 stopped answering"]
     home.bank.packs[3].silent = False
     await home.wait(120)
     assert _unavailable(home.states(3)) == set()
-    assert _log(caplog) == ["Bank: battery pack 2 answers again"]
+    assert log_of(caplog) == ["Bank: battery pack 2 answers again"]
 
 
 async def test_the_log_never_holds_a_serial_number(home: Home, caplog: pytest.LogCaptureFixture) -> None:
@@ -280,7 +269,7 @@ async def test_a_fault_that_stays_is_told_once(
     caplog.set_level(logging.INFO)
     home.plug(1)
     await home.start()
-    _log(caplog)
+    log_of(caplog)
 
     def broken(*_: object) -> None:
         raise RuntimeError("a bug")
@@ -289,7 +278,7 @@ async def test_a_fault_that_stays_is_told_once(
         patch.setattr(home.link, "cycle_finished", broken)
         await home.wait(300)
     await home.wait(30 + CYCLE)
-    assert _log(caplog) == ["Bank: reading stopped", "Bank: the link is lost (failed)", "Bank: the link is back"]
+    assert log_of(caplog) == ["Bank: reading stopped", "Bank: the link is lost (failed)", "Bank: the link is back"]
     assert home.state(None, "link").state == "on"
 
 
@@ -334,17 +323,17 @@ async def test_a_bank_that_speaks_for_itself_has_one_line_for_the_link(
     home.plug(3, speaks=Profile.V35, protocol="pylon-rs485-v35", addresses=[2])
     await home.start()
     await home.wait()
-    _log(caplog)
+    log_of(caplog)
     home.bus.unplug()
     await home.wait(30)
     home.bus.replug()
     await home.wait(30)
-    assert _log(caplog) == ["Bank: the link is lost", "Bank: the link is back"]
+    assert log_of(caplog) == ["Bank: the link is lost", "Bank: the link is back"]
     home.speaker_silent(True)
     await home.wait(5 * CYCLE)
     home.speaker_silent(False)
     await home.wait(120)
-    assert _log(caplog) == ["Bank: the bank stopped answering", "Bank: the bank answers again"]
+    assert log_of(caplog) == ["Bank: the bank stopped answering", "Bank: the bank answers again"]
 
 
 async def test_a_disabled_pack_that_answered_when_last_asked_cannot_be_removed(hass: HomeAssistant, home: Home) -> None:

@@ -63,7 +63,7 @@ _LINES: dict[str, str] = {
     HeatingOutcome.UNCHANGED: f"{_NOT_SWITCHED}: it was so already",
     HeatingProblem.UNKNOWN: f"{_NOT_SWITCHED}: the battery does not say how it is set",
     HeatingProblem.STALE: f"{_NOT_SWITCHED}: the battery did not answer lately",
-    HeatingProblem.PROTECTION: f"{_NOT_SWITCHED}: a protection is active that has nothing to do with cold",
+    HeatingProblem.PROTECTION: f"{_NOT_SWITCHED}: a protection is active that is not about cold, or that has no name here",
     HeatingProblem.TOO_SOON: f"{_NOT_SWITCHED}: it was switched only seconds before",
     HeatingProblem.TOO_OFTEN: f"{_NOT_SWITCHED}: it was switched too often within a day",
     HeatingProblem.UNANSWERED: f"{_WAS_TO_BE}: the battery did not acknowledge it and did not change it",

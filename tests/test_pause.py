@@ -11,18 +11,7 @@ import pytest
 from custom_components.lfp_battery.pause import LONGEST
 from tests.ble_home import BleHome
 from tests.flow_line import TEXTS
-from tests.home import CYCLE, Home
-
-
-def _log(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Lines of ours that a person sees, since the last look."""
-    lines = [
-        record.getMessage()
-        for record in caplog.records
-        if record.name.startswith("custom_components.lfp_battery") and record.levelno >= logging.INFO
-    ]
-    caplog.clear()
-    return lines
+from tests.home import CYCLE, Home, log_of
 
 
 async def test_a_pause_frees_the_connection_and_ends_when_it_is_turned_off(
@@ -34,7 +23,7 @@ async def test_a_pause_frees_the_connection_and_ends_when_it_is_turned_off(
     await ble.start()
     await ble.wait()
     assert ble.state(None, "pause").state == STATE_OFF
-    _log(caplog)
+    log_of(caplog)
     await ble.turn("pause", True)
     await ble.wait(2)
     assert ble.bus.port.line is None
@@ -49,7 +38,7 @@ async def test_a_pause_frees_the_connection_and_ends_when_it_is_turned_off(
     assert ble.state(None, "pause").state == STATE_OFF
     assert ble.state(1, "soc").state != "unavailable"
     assert ble.state(None, "link").state == STATE_ON
-    assert _log(caplog) == [
+    assert log_of(caplog) == [
         f"{ble.entry.title}: the connection is left free",
         f"{ble.entry.title}: the connection is taken up again",
     ]
@@ -121,11 +110,11 @@ async def test_a_pack_that_is_gone_after_a_pause_is_lost(ble: BleHome, caplog: p
     await ble.wait(60)
     assert ble.state(None, "pause").state == STATE_OFF
     assert ble.state(None, "link").state == STATE_OFF
-    assert _log(caplog)[-1].startswith(f"{ble.entry.title}: the link is lost")
+    assert log_of(caplog)[-1].startswith(f"{ble.entry.title}: the link is lost")
     ble.bus.replug()
     await ble.wait(10 + CYCLE)
     assert ble.state(1, "soc").state != "unavailable"
-    assert _log(caplog) == [f"{ble.entry.title}: the link is back"]
+    assert log_of(caplog) == [f"{ble.entry.title}: the link is back"]
 
 
 async def test_a_cable_cannot_be_paused(home: Home) -> None:

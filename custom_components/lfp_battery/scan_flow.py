@@ -268,7 +268,7 @@ class ScanFlow(ConfigFlow):
         except LinkError as err:
             _LOGGER.debug("Scan of %s: %s", device, err)
             outcome = err.problem
-        except Exception:
+        except Exception:  # a fault of ours, of which the person is told when it is judged
             _LOGGER.exception("Scan of %s failed", await connect.async_short_name(self.hass, device))
         # nothing is decided before: a dialog that was told of the last text still fetches the scan under way
         clock = connect.clock(self.hass)

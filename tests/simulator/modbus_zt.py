@@ -72,7 +72,7 @@ class ZtMap(RegisterMap):
         page = Page(whose=unit)
         self._measured(page, pack)
         self._charge(page, pack)
-        self._bits(page, pack)
+        put_state(page, pack, 0x8000 if self.dialect is Dialect.VOLTGO else 0)
         self._probes(page, pack)
         page.put(36, len(pack.cell_voltages))
         design = word(pack.spec.capacity, 10)
@@ -108,20 +108,6 @@ class ZtMap(RegisterMap):
         cycles = int(pack.cycles)
         page.put(29, *((cycles, 0) if self.dialect is Dialect.VOLTGO else (0, cycles)), cycles=cycles)
 
-    def _bits(self, page: Page, pack: SimPack) -> None:
-        words = {26: 0, 27: 0, 28: 0}
-        said: set[Alarm] = set()
-        for alarm in pack.alarms:
-            register, table = BITS[alarm.severity]
-            if (bit := table.get(alarm.condition)) is not None:
-                words[register] |= 1 << bit
-                said.add(replace(alarm, cell=None))
-        mode = Mode.CHARGING if pack.current > 0.1 else Mode.DISCHARGING if pack.current < -0.1 else Mode.STANDBY
-        if words[27]:
-            mode = Mode.PROTECTION
-        page.put(25, _MODES[mode] | (0x8000 if self.dialect is Dialect.VOLTGO else 0), mode=mode)
-        page.put(26, *words.values(), alarms=frozenset(said))
-
     def _probes(self, page: Page, pack: SimPack) -> None:
         board = word(pack.board_temperature, signed=True)
         # the second and third are called average and maximum, and are neither
@@ -138,3 +124,19 @@ class ZtMap(RegisterMap):
 def _pairs(values: list[int]) -> tuple[list[int], list[int]]:
     """Those for high bytes and those for low ones."""
     return values[::2], values[1::2]
+
+
+def put_state(page: Page, pack: SimPack, top: int, **more: object) -> None:
+    """Status, with the bits of `top` set besides, and the three words of alarms; `more` is what the status tells too."""
+    words = {26: 0, 27: 0, 28: 0}
+    said: set[Alarm] = set()
+    for alarm in pack.alarms:
+        register, table = BITS[alarm.severity]
+        if (bit := table.get(alarm.condition)) is not None:
+            words[register] |= 1 << bit
+            said.add(replace(alarm, cell=None))
+    mode = Mode.CHARGING if pack.current > 0.1 else Mode.DISCHARGING if pack.current < -0.1 else Mode.STANDBY
+    if words[27]:
+        mode = Mode.PROTECTION
+    page.put(25, _MODES[mode] | top, mode=mode, **more)
+    page.put(26, *words.values(), alarms=frozenset(said))

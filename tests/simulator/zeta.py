@@ -2,16 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 import struct
 from typing import Final, override
-
-from custom_components.lfp_battery.bms.model import Alarm, Mode
 
 from .bank import SimBank
 from .ledger import Ledger
 from .modbus import READ, WRITES, Page, ascii_words, crc, sealed, signed, word
-from .modbus_zt import BITS
+from .modbus_zt import put_state
 from .pack import PackSpec, SimPack
 from .speaker import Disguise, Reply
 
@@ -39,7 +36,6 @@ _DONE, _REFUSED = 0, 1
 _STATUS: Final = 41  # registers that the current generation has in its status block
 _PROBES: Final = 6
 _KEPT: Final = 20000  # requests remembered
-_MODES: Final = {Mode.STANDBY: 0, Mode.CHARGING: 1, Mode.DISCHARGING: 2, Mode.PROTECTION: 4}
 
 # A VLRV of 25.6 V with its film: a few degrees an hour
 VLRV: Final = PackSpec(cells=8, capacity=100.0, heater_power=60.0, heater_on=0.0, heater_off=3.0, serial="")
@@ -248,7 +244,7 @@ class ZetaSpeaker(Ledger):
         page = Page(whose=BMS)
         self._measured(page, pack)
         self._charge(page, pack)
-        self._state(page, pack)
+        put_state(page, pack, FILM_BIT if pack.heater_active else 0, heater_active=pack.heater_active)
         self._probes(page, pack)
         page.put(36, len(pack.cell_voltages))
         design = word(pack.spec.capacity, 10)
@@ -283,22 +279,6 @@ class ZetaSpeaker(Ledger):
         page.put(31, *divmod(full, 0x10000), full_capacity=full / 3_600_000)
         # which scale r21 has, only the state of charge and the full capacity tell
         page.tell((21, 24, 31, 32), remaining_capacity=remaining / self.scale)
-
-    @staticmethod
-    def _state(page: Page, pack: SimPack) -> None:
-        words = {26: 0, 27: 0, 28: 0}
-        said: set[Alarm] = set()
-        for alarm in pack.alarms:
-            register, table = BITS[alarm.severity]
-            if (bit := table.get(alarm.condition)) is not None:
-                words[register] |= 1 << bit
-                said.add(replace(alarm, cell=None))
-        mode = Mode.CHARGING if pack.current > 0.1 else Mode.DISCHARGING if pack.current < -0.1 else Mode.STANDBY
-        if words[27]:
-            mode = Mode.PROTECTION
-        state = _MODES[mode] | (FILM_BIT if pack.heater_active else 0)
-        page.put(25, state, mode=mode, heater_active=pack.heater_active)
-        page.put(26, *words.values(), alarms=frozenset(said))
 
     @staticmethod
     def _probes(page: Page, pack: SimPack) -> None:

@@ -240,7 +240,7 @@ class GattLink:
         self._profile, write, held.notify = found
         try:
             await client.start_notify(held.notify, held.notified)
-        except Exception:
+        except Exception:  # whatever it was, the characteristic may not be where it was kept
             await _forget_services(client)
             raise
         if not held.standing:
@@ -300,7 +300,7 @@ class GattLink:
                 try:
                     await super().connect(**kwargs)
                 except Exception as err:
-                    # a free slot is not waited for here, where somebody may be waiting for us
+                    # types differ from backend to backend; a free slot is not waited for where somebody waits for us
                     if left <= 0 or _lacks_slot(err):
                         raise link._translate(err) from err
                     raise
