@@ -1,6 +1,10 @@
 """Power over time to energy, in both directions, exactly; reads no clock."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from math import isfinite
+from typing import Any
 
 _JOULES_PER_KWH = 3_600_000.0
 
@@ -69,3 +73,64 @@ def _areas(first: float, last: float, seconds: float) -> tuple[float, float]:
     height = abs(first) + abs(last)
     above, below = max(first, last), -min(first, last)
     return above / 2 * (above / height) * seconds, below / 2 * (below / height) * seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What one answer of a battery says of energy; None: not reported, or held back."""
+
+    when: float  # s, monotonic
+    power: float | None  # W, positive = charging
+    voltage: float | None = None  # V
+    remaining_capacity: float | None = None  # Ah
+    charged: float | None = None  # kWh, as the battery counts it
+    discharged: float | None = None  # kWh, as the battery counts it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added:
+    """What came to the totals of an account, kWh; the estimated part is in the sum."""
+
+    charged: float = 0.0
+    discharged: float = 0.0
+    estimated_charged: float = 0.0
+    estimated_discharged: float = 0.0
+
+
+class EnergyAccount:
+    """Energy in both directions over years: by the battery's own counters where it has them, else by its power.
+
+    Totals are in kWh and never fall; None: nothing was ever known.
+    """
+
+    longest_gap: float  # s; more between two readings is a gap
+    most_power: float  # W in either direction; no step is greater than this times its time
+    charged: float | None
+    discharged: float | None
+    estimated_charged: float  # kWh of the total that were bridged over gaps
+    estimated_discharged: float
+    unobserved: float  # s of which nothing is known, so that nothing was added
+
+    def __init__(self, *, longest_gap: float, most_power: float) -> None:
+        """Begin with nothing."""
+        raise NotImplementedError
+
+    def observe(self, reading: Reading) -> Added:
+        """Take in a reading; what came to the totals by it."""
+        raise NotImplementedError
+
+    def add(self, added: Added) -> None:
+        """Take over what came to an account that is a part of this one: a pack's, for that of its bank."""
+        raise NotImplementedError
+
+    def swap(self) -> None:
+        """The current sensor is the other way round: what was charged was discharged."""
+        raise NotImplementedError
+
+    def as_mapping(self, monotonic: float, utc: datetime) -> dict[str, Any]:
+        """What has to be kept over a restart, as JSON knows it; the two times are of the same moment."""
+        raise NotImplementedError
+
+    def restore(self, kept: Mapping[str, Any], monotonic: float, utc: datetime) -> None:
+        """Go on from there, and take the time between for a gap; what cannot be read is not known."""
+        raise NotImplementedError

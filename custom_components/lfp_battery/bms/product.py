@@ -69,6 +69,22 @@ class StorageSpan(NamedTuple):
     months: float | None
 
 
+class RechargeSpan(NamedTuple):
+    """A temperature range in degC, and how many months a battery may stand there before it wants to be charged."""
+
+    low: float
+    high: float
+    months: float
+
+
+class Supply(NamedTuple):
+    """How to charge: constant current up to a voltage, then down to a current. V, A, A."""
+
+    voltage: float
+    current: float | None = None
+    cut_off: float | None = None
+
+
 class Peak(NamedTuple):
     """A current, in A, and for how many seconds it may flow."""
 
@@ -116,6 +132,14 @@ class Dip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Recharge:
+    """How often a manual wants a battery charged that is not used."""
+
+    spans: tuple[RechargeSpan, ...]  # ascending; outside of all of them the shortest counts
+    target: float = 100.0  # % that counts as charged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """One product; capacity in Ah, energy in kWh."""
 
@@ -133,6 +157,7 @@ class Model:
     charge_temperature: Span | None = None
     discharge_temperature: Span | None = None
     storage_temperatures: tuple[StorageSpan, ...] = ()
+    recharge_supply: Supply | None = None
 
     @property
     def limits(self) -> Limits:
@@ -159,6 +184,9 @@ class Family:
     default_address: int | None = None
     max_parallel: int | None = None
     low_soc: float | None = None  # %, where the manual draws the line
+    recharge: Recharge | None = None
+    calibrates: bool = False  # the manual tells how to set a state of charge right that has drifted
+    voltage_apart: float | None = None  # V that idle packs may differ by before they are joined
     bluetooth: str | None = None  # protocol over Bluetooth LE
     heated: bool | None = None  # has a heating film
     heating_temperature: Span | None = None  # degC, where the film works
