@@ -20,7 +20,7 @@ from homeassistant.util.yaml import load_yaml_dict
 from packaging.requirements import Requirement
 import pytest
 
-from custom_components.lfp_battery import binary_sensor, sensor_descriptions, switch
+from custom_components.lfp_battery import binary_sensor, radio, sensor_descriptions, switch
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.const import DOMAIN
 
@@ -115,6 +115,14 @@ def test_no_requirement_pins_what_home_assistant_pins(manifest: dict[str, Any]) 
 
 
 # --- HACS ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_shows_up_by_itself_over_bluetooth_is_offered_by_hand_as_well(manifest: dict[str, Any]) -> None:
+    """Matchers of the manifest and the list in the dialog agree on who may be a pack."""
+    for matcher in manifest["bluetooth"]:
+        name = matcher.get("local_name", "").replace("*", "12.8V100Ah-0001") or None
+        assert radio.may_be_a_pack(name, [matcher["service_uuid"]] if "service_uuid" in matcher else []), matcher
+    assert not radio.may_be_a_pack("Speaker", ["0000180f-0000-1000-8000-00805f9b34fb"])
 
 
 def test_hacs_file_holds_only_keys_that_are_read_with_values_of_their_kind() -> None:
