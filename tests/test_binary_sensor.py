@@ -1,5 +1,6 @@
 """What the binary sensors of a pack say, and when they say nothing."""
 
+from dataclasses import replace
 from unittest.mock import patch
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
@@ -10,6 +11,7 @@ import pytest
 from custom_components.lfp_battery.bms.model import Alarm, Condition, CycleReport, PackState, PollReport, Severity
 from custom_components.lfp_battery.const import CONF_INTERVAL, CONF_LOW_BATTERY, CONF_OBSERVE
 from tests.home import CYCLE, Home
+from tests.simulator.bank import Steady
 from tests.simulator.bus import SecondMaster
 from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
@@ -181,3 +183,78 @@ async def test_values_grow_old_also_when_nobody_asks(hass: HomeAssistant, home: 
     await home.wait(600)
     assert home.state(2, "safe_to_act").state == STATE_OFF
     assert home.value(2, "data_age") == pytest.approx(600, abs=10)
+
+
+def _answers(home: Home, current: float | None) -> None:
+    """Let the pack at address 2 answer now with this current."""
+    pack = home.link.packs[2]
+    state = replace(pack.state, current=current, power=None)
+    now = home.clock.monotonic()
+    home.link.pack_polled(PollReport(address=2, state=state, identity=pack.data.identity, online=True, received=now))
+
+
+async def _currents(home: Home, *currents: float | None) -> list[str]:
+    """What "charging" shows after each of these, ten seconds apart."""
+    shown = []
+    for current in currents:
+        _answers(home, current)
+        await home.hass.async_block_till_done()
+        shown.append(home.state(2, "charging").state)
+        await home.wait(10)
+    return shown
+
+
+async def _silent_home(home: Home) -> None:
+    """One pack at rest, which from now on says only what the test lets it."""
+    home.plug({2: SimPack(PackSpec(soc=50))})
+    home.bank.profile = Steady()
+    await home.start()
+    home.link.client.set_polling(False)
+    await home.quiet()
+
+
+async def test_charging_has_to_last_before_it_is_shown(home: Home) -> None:
+    """And so has its end: a cloud is no reason for an automation to run."""
+    await _silent_home(home)
+    assert await _currents(home, 0.0, 9.0, 9.0, 9.0, 9.0, 9.0) == ["off", "off", "off", "off", "on", "on"]
+    assert await _currents(home, -5.0, -5.0, 9.0, -5.0, -5.0, 9.0) == ["on"] * 6
+    assert await _currents(home, -5.0, -5.0, -5.0, -5.0) == ["on", "on", "on", "off"]
+
+
+async def test_a_current_inside_the_dead_band_starts_and_ends_no_charging(home: Home) -> None:
+    """Between rest and charging it is as it was, also while it is not shown yet."""
+    await _silent_home(home)
+    assert await _currents(home, 0.0, 0.4, 0.4, 0.4, 0.4, 0.4) == ["off"] * 6
+    assert await _currents(home, 0.6, 0.4, 0.3, 0.4, 0.3) == ["off", "off", "off", "on", "on"]
+    assert await _currents(home, 0.3, 0.3, 0.3, 0.3, 0.3) == ["on"] * 5
+
+
+async def test_charging_that_is_held_is_shown_without_another_answer(home: Home) -> None:
+    """Also where a pack is read every five minutes."""
+    await _silent_home(home)
+    _answers(home, 9.0)
+    await home.wait(29)
+    assert home.state(2, "charging").state == STATE_OFF
+    await home.wait(2)
+    assert home.state(2, "charging").state == STATE_ON
+
+
+async def test_an_unknown_current_and_what_follows_it_are_shown_at_once(home: Home) -> None:
+    """What is not known must not stand as if it were; and after it there is nothing to hold on to."""
+    await _silent_home(home)
+    assert await _currents(home, 0.0, None, 9.0, 9.0) == ["off", STATE_UNKNOWN, "on", "on"]
+
+
+async def test_a_pack_that_comes_back_shows_at_once_what_it_does(home: Home) -> None:
+    """What it did before it went is no longer of interest."""
+    home.plug({2: SimPack(PackSpec(soc=50))})
+    home.bank.profile = Steady()
+    await home.start()
+    assert home.state(2, "charging").state == STATE_OFF
+    home.speaker_silent(True)
+    await home.wait(5 * CYCLE)
+    home.bank.profile = Steady(rate=0.2)
+    await home.wait(60)
+    home.speaker_silent(False)
+    await home.update_entity(home.entity_id(2, "charging"))
+    assert home.state(2, "charging").state == STATE_ON

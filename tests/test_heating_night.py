@@ -5,7 +5,7 @@ from dataclasses import replace
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNKNOWN
 import pytest
 
-from custom_components.lfp_battery.binary_sensor import BINARY_SENSORS
+from custom_components.lfp_battery.binary_sensor_descriptions import BINARY_SENSORS
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.const import CONF_INTERVAL
 from tests.ble_home import BleHome

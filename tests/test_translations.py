@@ -5,7 +5,7 @@ from pathlib import Path
 import re
 from typing import Any
 
-from custom_components.lfp_battery.binary_sensor import BINARY_SENSORS, CONDITIONS, LINK
+from custom_components.lfp_battery.binary_sensor_descriptions import BINARY_SENSORS, CONDITIONS, LINK
 from custom_components.lfp_battery.bms.catalog import FAMILIES
 from custom_components.lfp_battery.bms.clients.base import HeatingOutcome
 from custom_components.lfp_battery.bms.errors import HeatingError, HeatingProblem, LinkProblem

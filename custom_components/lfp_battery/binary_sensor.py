@@ -1,280 +1,19 @@
-"""Binary sensors: what a pack allows, what is wrong with it, and whether it answers at all."""
+"""Binary sensors: how they behave. What there is of them stands in `binary_sensor_descriptions.py`."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, override
+from collections.abc import Iterator
+from typing import override
 
-from homeassistant.components.binary_sensor import (
-    DOMAIN as BINARY_SENSOR_DOMAIN,
-    BinarySensorDeviceClass,
-    BinarySensorEntity,
-    BinarySensorEntityDescription,
-)
-from homeassistant.const import EntityCategory
+from homeassistant.components.binary_sensor import DOMAIN as BINARY_SENSOR_DOMAIN, BinarySensorEntity
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .bms.model import Alarm, Condition, Severity
+from .binary_sensor_descriptions import BINARY_SENSORS, CONDITIONS, LINK, LfpBinarySensorDescription
+from .bms.clock import Handle
 from .coordinator import LfpBankCoordinator, LfpUnit
-from .entity import HEATING, LfpEntity, LfpEntityDescription, always, async_add_as_reported
+from .entity import LfpEntity, async_add_as_reported
 from .link import LfpConfigEntry
 
 PARALLEL_UPDATES = 0
-
-# Serial protocols resolve 0.1 A (pylon-rs485.md section 6.1): two counts are rest, five are not, between is as before.
-_CHARGING_ABOVE = 0.5  # A
-_RESTING_BELOW = 0.2  # A
-_LOW_BATTERY_HYSTERESIS = 2.0  # %
-
-# What to charge or discharge by.
-_NEEDED_TO_ACT = (
-    "soc",
-    "charge_enabled",
-    "discharge_enabled",
-    "charge_voltage_limit",
-    "discharge_voltage_limit",
-    "charge_current_limit",
-    "discharge_current_limit",
-)
-
-# Every day's business, with sensors of its own: not a problem.
-_USUAL = frozenset({Condition.FULLY_CHARGED, Condition.LOW_SOC})
-
-# Where the direction is not said, it is charging that cold stops first.
-_COLD = frozenset({Condition.CHARGE_UNDERTEMPERATURE, Condition.UNDERTEMPERATURE})
-
-# Said for a cell, for the pack, or without a place: one sensor for whichever a protocol has.
-_FOLDED: Mapping[Condition, frozenset[Condition]] = {
-    Condition.OVERVOLTAGE: frozenset({Condition.OVERVOLTAGE, Condition.CELL_OVERVOLTAGE, Condition.PACK_OVERVOLTAGE}),
-    Condition.UNDERVOLTAGE: frozenset(
-        {Condition.UNDERVOLTAGE, Condition.CELL_UNDERVOLTAGE, Condition.PACK_UNDERVOLTAGE}
-    ),
-}
-_ON_BY_DEFAULT = frozenset(
-    {
-        Condition.OVERVOLTAGE,
-        Condition.UNDERVOLTAGE,
-        Condition.CHARGE_OVERTEMPERATURE,
-        Condition.CHARGE_UNDERTEMPERATURE,
-        Condition.DISCHARGE_OVERTEMPERATURE,
-        Condition.DISCHARGE_UNDERTEMPERATURE,
-        Condition.SHORT_CIRCUIT,
-    }
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LfpBinarySensorDescription(LfpEntityDescription, BinarySensorEntityDescription):
-    """A binary sensor; `value_fn` is also given what the sensor shows now, for those with a dead band."""
-
-    value_fn: Callable[[LfpUnit, bool | None], bool | None]
-
-
-def _flag(name: str) -> Callable[[LfpUnit, bool | None], bool | None]:
-    def value(unit: LfpUnit, _: bool | None) -> bool | None:
-        found: bool | None = getattr(unit.state, name)
-        return found
-
-    return value
-
-
-def _battery_low(unit: LfpUnit, was: bool | None) -> bool | None:
-    if (soc := unit.state.soc) is None:
-        return None
-    return soc <= unit.settings.low_battery + (_LOW_BATTERY_HYSTERESIS if was else 0.0)
-
-
-def _charging(unit: LfpUnit, was: bool | None) -> bool | None:
-    if (current := unit.state.current) is None:
-        return None
-    return current > (_RESTING_BELOW if was else _CHARGING_ABOVE)
-
-
-def _worst(alarms: list[Alarm]) -> Severity | None:
-    return max((alarm.severity for alarm in alarms), default=None)
-
-
-def _problems(unit: LfpUnit) -> list[Alarm]:
-    return [alarm for alarm in unit.state.alarms or () if alarm.condition not in _USUAL]
-
-
-def _problem(unit: LfpUnit, _: bool | None) -> bool | None:
-    return None if unit.state.alarms is None else bool(_problems(unit))
-
-
-def _problem_attributes(unit: LfpUnit) -> dict[str, Any]:
-    problems = _problems(unit)
-    worst = _worst(problems)
-    return {
-        "severity": worst.value if worst else None,
-        "conditions": sorted({alarm.condition.value for alarm in problems}),
-    }
-
-
-def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
-    """Whether an automation may rely on what this unit says.
-
-    It answered when it was last asked, nothing is held back, nothing is broken; and it has said so: where alarms are
-    never heard, because nobody asks for them or none are answered, nothing is known of them. Nor may anything be unknown
-    by now that was said before and that an automation goes by.
-    """
-    if not unit.online or not unit.fresh or unit.data.held_back:
-        return False
-    if any(name in unit.record.fields and getattr(unit.state, name) is None for name in _NEEDED_TO_ACT):
-        return False
-    if (alarms := unit.state.alarms) is None:
-        return "alarms" not in unit.record.fields and not unit.conditions
-    return _worst(list(alarms)) is not Severity.FAULT
-
-
-def _blocked_by_cold(unit: LfpUnit, _: bool | None) -> bool | None:
-    """A warning blocks nothing yet."""
-    if (alarms := unit.state.alarms) is None:
-        return None
-    return any(alarm.condition in _COLD and alarm.severity >= Severity.PROTECTION for alarm in alarms)
-
-
-def _balancing(unit: LfpUnit, _: bool | None) -> bool | None:
-    cells = unit.state.balancing_cells
-    return None if cells is None else bool(cells)
-
-
-def _balancing_attributes(unit: LfpUnit) -> dict[str, Any]:
-    return {"cells": sorted(unit.state.balancing_cells or ())}
-
-
-BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
-    LfpBinarySensorDescription(
-        key="battery_low",
-        translation_key="battery_low",
-        device_class=BinarySensorDeviceClass.BATTERY,
-        needs=("soc",),
-        value_fn=_battery_low,
-    ),
-    LfpBinarySensorDescription(
-        key="charging",
-        device_class=BinarySensorDeviceClass.BATTERY_CHARGING,
-        needs=("current",),
-        value_fn=_charging,
-    ),
-    LfpBinarySensorDescription(
-        key="problem",
-        translation_key="problem",
-        device_class=BinarySensorDeviceClass.PROBLEM,
-        needs=("alarms",),
-        value_fn=_problem,
-        attributes_fn=_problem_attributes,
-    ),
-    LfpBinarySensorDescription(
-        key="charge_allowed",
-        translation_key="charge_allowed",
-        needs=("charge_enabled",),
-        value_fn=_flag("charge_enabled"),
-    ),
-    LfpBinarySensorDescription(
-        key="discharge_allowed",
-        translation_key="discharge_allowed",
-        needs=("discharge_enabled",),
-        value_fn=_flag("discharge_enabled"),
-    ),
-    LfpBinarySensorDescription(
-        key="heater",
-        translation_key="heater",
-        device_class=BinarySensorDeviceClass.RUNNING,
-        needs=("heater_active",),
-        value_fn=_flag("heater_active"),
-    ),
-    LfpBinarySensorDescription(
-        key=HEATING,
-        translation_key=HEATING,
-        # where it can be changed it is a switch
-        exists_fn=lambda unit: "heating_enabled" in unit.record.fields and not unit.controls_heating,
-        value_fn=_flag("heating_enabled"),
-    ),
-    LfpBinarySensorDescription(
-        key="charging_blocked_by_cold",
-        translation_key="charging_blocked_by_cold",
-        exists_fn=lambda unit: "alarms" in unit.record.fields and not unit.conditions.isdisjoint(_COLD),
-        value_fn=_blocked_by_cold,
-    ),
-    LfpBinarySensorDescription(
-        key="connectivity",
-        device_class=BinarySensorDeviceClass.CONNECTIVITY,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        available_fn=always,
-        value_fn=lambda unit, _: unit.online,
-    ),
-    LfpBinarySensorDescription(
-        key="safe_to_act", translation_key="safe_to_act", available_fn=always, value_fn=_safe_to_act
-    ),
-    LfpBinarySensorDescription(
-        key="balancing",
-        translation_key="balancing",
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=False,
-        needs=("balancing_cells",),
-        value_fn=_balancing,
-        attributes_fn=_balancing_attributes,
-    ),
-    *(
-        LfpBinarySensorDescription(
-            key=name,
-            translation_key=name,
-            entity_category=EntityCategory.DIAGNOSTIC,
-            entity_registry_enabled_default=False,
-            needs=(name,),
-            value_fn=_flag(name),
-        )
-        for name in ("force_charge_requested", "full_charge_requested")
-    ),
-)
-
-LINK = LfpBinarySensorDescription(
-    key="link",
-    translation_key="link",
-    device_class=BinarySensorDeviceClass.CONNECTIVITY,
-    entity_category=EntityCategory.DIAGNOSTIC,
-    exists_fn=lambda _: True,
-    available_fn=always,
-    value_fn=lambda unit, _: isinstance(unit, LfpBankCoordinator) and unit.heard,
-)
-
-
-def _condition(key: Condition) -> LfpBinarySensorDescription:
-    """The sensor of one condition, or of those that are folded into one."""
-    meant = _FOLDED.get(key, frozenset({key}))
-    folding = next((folded for folded in _FOLDED.values() if key in folded and meant != folded), None)
-
-    def active(unit: LfpUnit) -> list[Alarm]:
-        return [alarm for alarm in unit.state.alarms or () if alarm.condition in meant]
-
-    def exists(unit: LfpUnit) -> bool:
-        known = unit.conditions
-        if "alarms" not in unit.record.fields or known.isdisjoint(meant):
-            return False
-        return folding is None or len(known & folding) > 1  # alone, it is the folded one already
-
-    def attributes(unit: LfpUnit) -> dict[str, Any]:
-        alarms = active(unit)
-        worst = _worst(alarms)
-        found: dict[str, Any] = {"severity": worst.value if worst else None}
-        if cells := sorted({alarm.cell for alarm in alarms if alarm.cell is not None}):
-            found["cells"] = cells
-        return found
-
-    return LfpBinarySensorDescription(
-        key=key.value,
-        translation_key=key.value,
-        device_class=BinarySensorDeviceClass.PROBLEM,
-        entity_category=EntityCategory.DIAGNOSTIC,
-        entity_registry_enabled_default=key in _ON_BY_DEFAULT,
-        exists_fn=exists,
-        value_fn=lambda unit, _: None if unit.state.alarms is None else bool(active(unit)),
-        attributes_fn=attributes,
-    )
-
-
-CONDITIONS: tuple[LfpBinarySensorDescription, ...] = tuple(_condition(key) for key in Condition)
 
 
 async def async_setup_entry(
@@ -294,8 +33,47 @@ class LfpBinarySensor(LfpEntity, BinarySensorEntity):
 
     entity_description: LfpBinarySensorDescription
 
+    def __init__(self, unit: LfpUnit, description: LfpBinarySensorDescription) -> None:
+        """Nothing was answered yet."""
+        super().__init__(unit, description)
+        self._answer: bool | None = None  # the last one, shown or not
+        self._since = 0.0  # when it was first given, in monotonic seconds
+        self._look_again: Handle | None = None
+
+    @override
+    async def async_will_remove_from_hass(self) -> None:
+        self._stop_looking()
+        await super().async_will_remove_from_hass()
+
     @override
     def _take_value(self) -> bool:
-        before = self._attr_is_on
-        self._attr_is_on = self.entity_description.value_fn(self.coordinator, before)
+        before, self._attr_is_on = self._attr_is_on, self._settled()
         return before is not self._attr_is_on
+
+    def _settled(self) -> bool | None:
+        """What to show: another yes or no than is shown has to stand for a while, unless the unit was away."""
+        hold, clock = self.entity_description.hold, self.coordinator.clock
+        answer = self.entity_description.value_fn(self.coordinator, self._answer)
+        now = clock.monotonic()
+        if answer is not self._answer:
+            self._answer, self._since = answer, now
+        shown = self._attr_is_on if self._was_available else None
+        if not hold or shown is None or answer is None or answer is shown:
+            self._stop_looking()
+            return answer
+        left = self._since + hold - now
+        if left <= 0:
+            self._stop_looking()
+            return answer
+        if self._look_again is None:
+            self._look_again = clock.call_later(left, self._looked_again)
+        return shown
+
+    def _looked_again(self) -> None:
+        self._look_again = None
+        self._handle_coordinator_update()
+
+    def _stop_looking(self) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()
+            self._look_again = None
