@@ -9,7 +9,7 @@ from typing import Any
 
 from homeassistant.const import CONF_DEVICE, CONF_MODEL, CONF_PROTOCOL
 
-from .bms.catalog import FAMILIES, Family, Medium, Model, find_family, find_model, model_of_advert
+from .bms.catalog import FAMILIES, Family, Medium, Model, Supply, find_family, find_model, model_of_advert
 from .bms.discovery import Outcome, ScanReport
 from .bms.model import BatteryState, Identity
 from .bms.protocols import BLUETOOTH, POLLED, PROTOCOLS
@@ -286,6 +286,18 @@ def family_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> Family | N
         return named
     model = reported_model(data)
     return next((family for family in FAMILIES if model in family.models), None)
+
+
+def supply_of(data: Mapping[str, Any], options: Mapping[str, Any]) -> Supply | None:
+    """What the manual charges a stored pack with: of its model, else what all models with as many cells share."""
+    chosen = chosen_model(data, options)
+    if (model := chosen[1] if chosen else reported_model(data)) is not None:
+        return model.recharge_supply
+    cells = {record.cells for record in records_in(data)} - {None}
+    if len(cells) != 1 or (family := family_of(data, options)) is None:
+        return None
+    supplies = {model.recharge_supply for model in family.models if model.cells in cells}
+    return supplies.pop() if len(supplies) == 1 else None
 
 
 def most_packs(data: Mapping[str, Any], options: Mapping[str, Any]) -> int:

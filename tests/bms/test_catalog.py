@@ -1,6 +1,7 @@
 """The catalog, against figures read in the manuals again."""
 
 from itertools import pairwise
+from math import inf
 
 import pytest
 
@@ -11,9 +12,12 @@ from custom_components.lfp_battery.bms.catalog import (
     Medium,
     Model,
     Peak,
+    Recharge,
+    RechargeSpan,
     Signal,
     Span,
     StorageSpan,
+    Supply,
     find_family,
     find_model,
     model_of_advert,
@@ -199,6 +203,48 @@ def test_vlrv_figures_are_those_of_its_manual() -> None:
     assert model("VLRV5120C").discharge_temperature == Span(-20.0, 55.0)
     can = next(port for port in owner.ports if port.medium is Medium.CAN)
     assert [choice.code for choice in can.protocols] == [f"{number:02}" for number in range(1, 13)]
+
+
+@pytest.mark.parametrize(
+    ("key", "months", "target"),
+    [("pytes_v", 6, 90.0), ("es_wall", 3, 100.0), ("growatt_65", 6, 25.0), ("ml314", 3, 100.0)],
+)
+def test_a_stored_pack_is_charged_as_often_as_its_manual_says(key: str, months: float, target: float) -> None:
+    """Pytes 4.2, ES 9, Growatt 1.4 (LED2 flashes above 25 %, 6.1), ML314 13.1 (10), which is stricter than its 8.1.3."""
+    assert family(key).recharge == Recharge(spans=(RechargeSpan(-inf, inf, months),), target=target)
+
+
+def test_a_vlrv_is_charged_more_often_where_it_is_warm() -> None:
+    """Table 6-2: nine, six and three months, each with its module's volts and amperes."""
+    owner = family("vlrv")
+    assert owner.recharge is not None
+    assert owner.recharge.spans == (
+        RechargeSpan(-inf, 20.0, 9),
+        RechargeSpan(20.0, 30.0, 6),
+        RechargeSpan(30.0, 40.0, 3),
+    )
+    assert {product.nominal_voltage: product.recharge_supply for product in owner.models} == {
+        12.8: Supply(14.0, 50.0, 5.0),
+        25.6: Supply(28.0, 50.0, 5.0),
+        51.2: Supply(56.0, 30.0, 5.0),
+    }
+
+
+def test_what_to_recharge_with_is_named_where_the_manual_names_it() -> None:
+    """Growatt 1.4; ES 8 with its standard current; the others' manuals say nothing."""
+    assert model("6.5 kWh").recharge_supply == Supply(55.0, 64.0)
+    supply = model("ES25.6-230LP").recharge_supply
+    assert supply is not None
+    assert supply.voltage == pytest.approx(29.2)
+    assert (supply.current, supply.cut_off) == (46.0, None)
+    assert model("V5°").recharge_supply is None
+    assert model("ML314-51.2-W08").recharge_supply is None
+
+
+def test_only_one_manual_calibrates_and_only_one_names_a_difference() -> None:
+    """ES 9 row 6; Growatt 5 step 1 and 7.4."""
+    assert [owner.key for owner in FAMILIES if owner.calibrates] == ["es_wall"]
+    assert {owner.key: owner.voltage_apart for owner in FAMILIES if owner.voltage_apart} == {"growatt_65": 1.0}
 
 
 def test_limits_are_the_largest_figures_of_a_model() -> None:

@@ -5,6 +5,7 @@ Keys only: texts for owners are translated elsewhere. A fact from another source
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import inf
 import re
 from typing import Final
 
@@ -19,9 +20,12 @@ from .product import (
     Peak,
     Pins,
     Port,
+    Recharge,
+    RechargeSpan,
     Signal,
     Span,
     StorageSpan,
+    Supply,
 )
 
 __all__ = [
@@ -36,9 +40,12 @@ __all__ = [
     "Peak",
     "Pins",
     "Port",
+    "Recharge",
+    "RechargeSpan",
     "Signal",
     "Span",
     "StorageSpan",
+    "Supply",
     "find_family",
     "find_model",
     "model_of_advert",
@@ -49,9 +56,16 @@ _RS485_PAIRS = (Pins(Signal.RS485_A, (2, 7)), Pins(Signal.RS485_B, (1, 8)))
 _RS485_PAIR = (Pins(Signal.RS485_A, (2,)), Pins(Signal.RS485_B, (1,)))
 _CAN_PAIR = (Pins(Signal.CAN_H, (4,)), Pins(Signal.CAN_L, (5,)))
 
-# Table 1-1; parallel 5.3.3; ports 6, 6.1, 6.2. The address follows from the link cable (5.3.4); the switches "ADD" choose
-# the inverter's brand (2.2). That RS485 speaks Pylon is not in the manual (pylon-rs485.md section 1), nor are the names
-# of the CAN settings (can.md section 7). Cells: 16 rows in captures of this series (pytes-console.md).
+
+def _every(months: float, target: float = 100.0) -> Recharge:
+    """At any temperature; where a manual does not say how far to charge, only a full charge counts."""
+    return Recharge(spans=(RechargeSpan(-inf, inf, months),), target=target)
+
+
+# Table 1-1; storage 4.2; parallel 5.3.3; ports 6, 6.1, 6.2. The address follows from the link cable (5.3.4); the
+# switches "ADD" choose the inverter's brand (2.2). That RS485 speaks Pylon is not in the manual (pylon-rs485.md section
+# 1), nor are the names of the CAN settings (can.md section 7). Cells: 16 rows in captures of this series
+# (pytes-console.md).
 _PYTES_V5 = Model(
     name="V5°",
     reported=("V5", "Pytes V5", "E-BOX-48100V-D"),  # the last as DevType in captures (pytes-console.md, pytes-v5-pwr)
@@ -104,29 +118,33 @@ _PYTES_V = Family(
     ),
     addressing=Addressing.CASCADE,
     max_parallel=14,  # on one chain; more need a hub
+    recharge=_every(6, target=90.0),
     heated=True,
     heating_temperature=Span(-18.0, 10.0),
 )
 
 
 def _es(name: str, cells: int, capacity: float, energy: float, standard: float, maximum: float) -> Model:
+    voltage = Span(2.625 * cells, 3.65 * cells)
     return Model(
         name=name,
         cells=cells,
         nominal_voltage=3.2 * cells,
-        voltage=Span(2.625 * cells, 3.65 * cells),
+        voltage=voltage,
         nominal_capacity=capacity,
         nominal_energy=energy,
         charge=Currents(standard=standard, maximum=maximum),
         discharge=Currents(maximum=maximum),
         charge_temperature=Span(0.0, 60.0),
         discharge_temperature=Span(-10.0, 60.0),
+        recharge_supply=Supply(voltage.high, standard),
     )
 
 
 # Parameters 8 (21/29.2 V and 42/58.4 V are 2.625 and 3.65 V a cell); capacities 3.3; ports 1.3 and 6.1; addresses 6.2;
-# protocols 7.9; 15 modules 1.2; discharge cut-off SOC in the inverter settings of 4. The CAN speed is not in the manual
-# (can.md section 2), nor is what RS232 speaks (pace-ascii.md: inferred).
+# protocols 7.9; 15 modules 1.2; discharge cut-off SOC in the inverter settings of 4; calibration of SOC 9 (row 6),
+# recharging 9 (at the end, with the voltage and standard current of 8). The CAN speed is not in the manual (can.md
+# section 2), nor is what RS232 speaks (pace-ascii.md: inferred).
 _ES = Family(
     key="es_wall",
     manufacturer=None,
@@ -166,10 +184,14 @@ _ES = Family(
     dip=Dip(bits=4, first=1, last=15, alone=0),
     max_parallel=15,
     low_soc=10.0,
+    recharge=_every(3),
+    calibrates=True,
 )
 
 # Parameters 2.4; cells 2.1 (2P16S); pins 4.2; RS485 only between two packs 5; low SOC 7.4 (0-15 %); CAN speed 7.3;
-# storage 1.4. One operating range for both directions. The first storage range holds for seven days.
+# storage 1.4; voltages before packs are joined 5 (step 1) and 7.4. One operating range for both directions. The first
+# storage range holds for seven days. A recharge ends when LED2 begins to flash, which by 6.1 is above 25 %; that goes
+# with the 52 V (3.25 V a cell) which 1.4 wants to see five minutes later.
 _GROWATT = Family(
     key="growatt_65",
     manufacturer="Growatt",
@@ -189,6 +211,7 @@ _GROWATT = Family(
             charge_temperature=Span(-10.0, 45.0),
             discharge_temperature=Span(-10.0, 45.0),
             storage_temperatures=(StorageSpan(-30.0, 60.0, 7 / 30), StorageSpan(-20.0, 45.0, 6)),
+            recharge_supply=Supply(55.0, 64.0),
         ),
     ),
     ports=(
@@ -204,6 +227,8 @@ _GROWATT = Family(
     addressing=Addressing.NONE,
     max_parallel=2,
     low_soc=15.0,
+    recharge=_every(6, target=25.0),
+    voltage_apart=1.0,
 )
 
 
@@ -215,9 +240,10 @@ def _choices(*names: str) -> Iterator[Choice]:
 
 _MONTHS_3_AND_MORE = (StorageSpan(10.0, 45.0, 3), StorageSpan(20.0, 35.0, None))
 
-# Table 6-1; 16 modules 2; addresses 6.3; pins 6.5; termination 8.5; storage 8.1.3; protocols Table 10-3 (no P13). Currents and
-# operating temperatures are not stated; speeds are from modbus-rtu.md section 1 and can.md section 2. The app's Bluetooth
-# mode (11) is of an unknown radio (ble.md section 8).
+# Table 6-1; 16 modules 2; addresses 6.3; pins 6.5; termination 8.5; storage 8.1.3; protocols Table 10-3 (no P13).
+# Currents and operating temperatures are not stated; recharging every six months by 8.1.3 and every three by 13.1 (10),
+# of which the shorter counts; speeds are from modbus-rtu.md section 1 and can.md section 2. The app's Bluetooth mode
+# (11) is of an unknown radio (ble.md section 8).
 _ML314 = Family(
     key="ml314",
     manufacturer=None,
@@ -263,7 +289,13 @@ _ML314 = Family(
     # 1 to 63 can be set, of which sixteen packs may be in parallel
     dip=Dip(bits=6, first=1, last=63, low_bit_right=True, termination=8),
     max_parallel=16,
+    recharge=_every(3),
 )
+
+
+# Table 6-2: V and A by the nominal voltage of the module, down to 5 A; intervals by temperature.
+_VLRV_SUPPLIES = {12.8: Supply(14.0, 50.0, 5.0), 25.6: Supply(28.0, 50.0, 5.0), 51.2: Supply(56.0, 30.0, 5.0)}
+_VLRV_RECHARGE = Recharge(spans=(RechargeSpan(-inf, 20.0, 9), RechargeSpan(20.0, 30.0, 6), RechargeSpan(30.0, 40.0, 3)))
 
 
 def _vlrv(name: str, voltage: float, capacity: float, energy: float) -> Model:
@@ -275,12 +307,14 @@ def _vlrv(name: str, voltage: float, capacity: float, energy: float) -> Model:
         nominal_energy=energy,
         discharge_temperature=Span(-20.0, 55.0),
         storage_temperatures=_MONTHS_3_AND_MORE,
+        recharge_supply=_VLRV_SUPPLIES[voltage],
     )
 
 
-# Tables 4-1; pins 4-3; temperatures 5-1 and 5.1.3; address and protocols 6.1; heating 6.2. No number of packs and no
-# currents are stated; the packs' own RS485 map ("native") and the speeds are from modbus-rtu.md section 1 and can.md
-# section 2, the Bluetooth protocol from ble.md. One socket serves inverter and neighbours alike (5.3).
+# Tables 4-1; pins 4-3; temperatures 5-1 and 5.1.3; address and protocols 6.1; heating 6.2; recharging table 6-2, which
+# goes before the plain intervals of 5.1.3 and 8.1 (10). No number of packs and no currents are stated; the packs' own
+# RS485 map ("native") and the speeds are from modbus-rtu.md section 1 and can.md section 2, the Bluetooth protocol from
+# ble.md. One socket serves inverter and neighbours alike (5.3).
 _VLRV = Family(
     key="vlrv",
     manufacturer="Voltgo",
@@ -318,6 +352,7 @@ _VLRV = Family(
     ),
     addressing=Addressing.APP,
     default_address=1,
+    recharge=_VLRV_RECHARGE,
     bluetooth="voltgo",
     heated=True,
 )
