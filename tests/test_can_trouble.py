@@ -12,7 +12,7 @@ import pytest
 from custom_components.lfp_battery import connect
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.const import CONF_ACKNOWLEDGE, CONF_BAUDRATE, DOMAIN
-from custom_components.lfp_battery.coordinator import link_problem
+from custom_components.lfp_battery.link_texts import link_problem
 from tests.can_home import CYCLE, CanHome
 from tests.flow_line import TEXTS
 

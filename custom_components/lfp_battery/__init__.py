@@ -9,12 +9,12 @@ from homeassistant.helpers import config_validation as cv, device_registry as dr
 from . import connect, radio
 from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
-from .coordinator import link_problem
 from .entity import async_take_away_other
 from .findings import speaks_for_packs
 from .heating import async_note_acts
 from .identity import Record
 from .link import LfpConfigEntry, LfpLink, async_keep
+from .link_texts import link_problem
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = [Platform.BINARY_SENSOR, Platform.SENSOR, Platform.SWITCH]

@@ -3,6 +3,7 @@
 Nothing here reads on a timer: the client decides when to read, and a refresh asks it to read that pack next.
 """
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypedDict, override
@@ -13,18 +14,20 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from . import bus_texts, radio
+from . import radio
+from .bms import bank
+from .bms.bank import BankFigures, Member
 from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
 from .bms.energy import EnergyMeter
-from .bms.errors import LinkError, LinkProblem
+from .bms.errors import LinkError
 from .bms.model import BankState, BatteryState, Identity, PackState, PollReport
-from .bms.transports.can_address import CanAddress, Interface
-from .const import CONF_BAUDRATE, DOMAIN, LOGGER
+from .const import DOMAIN, LOGGER
 from .estimate import Smoothed
 from .findings import on_can
 from .identity import Record
+from .link_texts import link_problem
 from .pause import Pause
 from .settings import Settings
 
@@ -32,48 +35,10 @@ from .settings import Settings
 _LONGEST_GAP = 60.0
 # ... nor over more than three rounds where these take longer (an inverter's that is listened to), up to this many.
 _LONGEST_GAP_EVER = 300.0
-# Of a link over Bluetooth these have other reasons than of a port, and other remedies.
-_RADIO_PROBLEMS = frozenset({LinkProblem.MISSING, LinkProblem.UNREACHABLE, LinkProblem.FAILED})
 # What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
 _LATE = 2.0
 
 type LfpUnit = LfpPackCoordinator | LfpBankCoordinator
-
-
-class Problem(TypedDict):
-    """The translated part of an exception."""
-
-    translation_domain: str
-    translation_key: str
-    translation_placeholders: dict[str, str]
-
-
-def link_problem(hass: HomeAssistant, entry: ConfigEntry[Any], err: LinkError) -> Problem:
-    """Why the link cannot be used, in words; the port is named by the entry's title, which holds no credential."""
-    if (radio_address := radio.address_of(entry.data[CONF_DEVICE])) is not None:
-        place = "radio_" if err.problem in _RADIO_PROBLEMS else ""
-        return {
-            "translation_domain": DOMAIN,
-            "translation_key": f"link_{place}{err.problem}",
-            "translation_placeholders": {"link": entry.title, "reach": radio.unreachable(hass, radio_address)},
-        }
-    address = bus_texts.address_of(entry.data[CONF_DEVICE]) if on_can(entry.data) else None
-    return {
-        "translation_domain": DOMAIN,
-        "translation_key": f"link_{_kind(err.problem, address)}",
-        "translation_placeholders": {
-            "link": entry.title,
-            "package": bus_texts.package(address),
-            **bus_texts.commands(address, bitrate=entry.data[CONF_BAUDRATE]),
-        },
-    }
-
-
-def _kind(problem: LinkProblem, address: CanAddress | None) -> str:
-    """An interface of the kernel may be missing for other reasons than a port."""
-    if problem is LinkProblem.MISSING and address is not None and address.interface is Interface.SOCKETCAN:
-        return "interface_missing"
-    return problem.value
 
 
 class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[StateT]]):
@@ -126,14 +91,24 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         raise NotImplementedError
 
     @property
+    def fields(self) -> frozenset[str]:
+        """Names of the model fields that this unit can show: what it ever reported."""
+        return self.record.fields
+
+    @property
     def conditions(self) -> frozenset[str]:
         """What can be reported of this unit: what the protocol declares, and whatever was seen all the same."""
         return self._conditions | self.record.conditions
 
     @property
+    def replies(self) -> bool:
+        """Whether the unit answers for itself."""
+        return self.last_update_success and self.data.online
+
+    @property
     def online(self) -> bool:
         """Whether the values may be shown as present."""
-        return self.last_update_success and self.data.online
+        return self.replies
 
     @property
     def age(self) -> float | None:
@@ -153,7 +128,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
 
     def is_back(self, report: PollReport[StateT]) -> bool:
         """Whether a report makes or leaves the unit present: after a loss only what was received since then does."""
-        return report.online and (self.online or report.received != self.data.received)
+        return report.online and (self.replies or report.received != self.data.received)
 
     @callback
     def async_cycle_finished(self, seconds: float) -> None:
@@ -177,7 +152,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         self.data = report
         self.last_update_success = True
         self.last_exception = None
-        self.async_update_listeners()
+        self.async_renew()
         return self.record != before
 
     def _count(self, report: PollReport[StateT], received: float) -> None:
@@ -195,6 +170,11 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         self.data = replace(self.data, online=False)
         self.last_update_success = error is None
         self.last_exception = error
+        self.async_renew()
+
+    @callback
+    def async_renew(self) -> None:
+        """Tell the entities that there may be something new."""
         self.async_update_listeners()
 
     @override
@@ -208,13 +188,14 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
     @override
     async def _async_update_data(self) -> PollReport[StateT]:
         try:
-            await self._async_read()
+            await self.async_read()
         except LinkError as err:
             raise UpdateFailed(**link_problem(self.hass, self.config_entry, err)) from err
         # the client has told the listener already; what it returns has not been through `async_publish`
         return self.data
 
-    async def _async_read(self) -> None:
+    async def async_read(self) -> None:
+        """Have the client read this unit next; what comes of it is told to the listener."""
         raise NotImplementedError
 
 
@@ -269,19 +250,78 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
         )
 
     @override
-    async def _async_read(self) -> None:
+    async def async_read(self) -> None:
+        """See `LfpCoordinator`."""
         if self.data.received is None and on_can(self.config_entry.data):
             return  # never heard on this bus: nobody can be asked, and there is nothing to tell
         await self.client.read(self.address)
 
 
 class LfpBankCoordinator(LfpCoordinator[BankState]):
-    """The bank as it speaks for itself, where it does, and the link."""
+    """The bank: what it says of itself where it does, else what its packs come to; and the link."""
 
     link_up = False
     device_id: str
     pause: Pause | None = None  # of a link that somebody else may want for a while
     packs: Mapping[int, LfpPackCoordinator]
+    unasked: frozenset[int] = frozenset()  # addresses of packs whose devices are disabled
+    figures = BankFigures(state=BankState())  # as they were last worked out
+    _answers = 0  # of all packs, as far as the figures hold them
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the bank ever said anything of itself."""
+        return bool(self.record.fields)
+
+    @property
+    @override
+    def fields(self) -> frozenset[str]:
+        """See `LfpCoordinator`; what the bank never says itself may be worked out of its packs."""
+        return self.record.fields | self.derivable
+
+    @property
+    def derivable(self) -> frozenset[str]:
+        """Names of the fields that can be worked out; none with fewer than two packs, as one is its own bank."""
+        try:
+            return bank.derivable([pack.record.fields for pack in self.packs.values()]) - self.record.fields
+        except NotImplementedError:
+            return frozenset()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The packs that are known, in the order of their addresses."""
+        return tuple(
+            Member(
+                number=pack.number,
+                state=pack.data.state,
+                online=pack.online,
+                asked=address not in self.unasked,
+                capacity=self.settings.capacity,
+            )
+            for address, pack in sorted(self.packs.items())
+        )
+
+    @property
+    @override
+    def online(self) -> bool:
+        """See `LfpCoordinator`; what is worked out is present as long as any pack is."""
+        return self.replies or (self.link_up and bool(self.derivable) and self.packs_online > 0)
+
+    @override
+    @callback
+    def async_renew(self) -> None:
+        """Work out the figures anew and tell the entities."""
+        members = self.members if self.derivable else ()
+        # what it said before it fell silent is not shown beside what its packs say now
+        own = self.data.state if self.replies or not self.packs_online else None
+        try:
+            self.figures = bank.figures(members, own, self.record.fields)
+        except NotImplementedError:
+            self.figures = BankFigures(state=self.data.state or BankState())
+        if not self.speaks and (answers := sum(pack.revision for pack in self.packs.values())) != self._answers:
+            self._answers = answers
+            self.revision += 1
+        self.async_update_listeners()
 
     @property
     def heard(self) -> bool:
@@ -310,7 +350,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @override
     def state(self) -> BankState:
         """See `LfpCoordinator`."""
-        return self.data.state or BankState()
+        return self.figures.state
 
     @property
     @override
@@ -335,8 +375,13 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         )
 
     @override
-    async def _async_read(self) -> None:
+    async def async_read(self) -> None:
+        """See `LfpCoordinator`; what is worked out is as new as its packs."""
         await self.client.read_bank()
+        if not self.speaks:
+            asked = [pack for address, pack in self.packs.items() if address not in self.unasked]
+            await asyncio.gather(*(pack.async_read() for pack in asked))
+            self.async_renew()
 
 
 class _Described(TypedDict):

@@ -46,10 +46,9 @@ class LfpEntityDescription(EntityDescription):
         """Whether this unit has ever reported what the entity shows."""
         if self.exists_fn is not None:
             return self.exists_fn(unit)
-        fields = unit.record.fields
         if not self.needs:
-            return bool(fields) or isinstance(unit, LfpPackCoordinator)
-        return not fields.isdisjoint(self.needs)
+            return isinstance(unit, LfpPackCoordinator) or unit.speaks
+        return not unit.fields.isdisjoint(self.needs)
 
 
 def differs(old: Any, new: Any, change: float) -> bool:

@@ -121,7 +121,7 @@ class LfpLink:
         self.client = client
         self.bank = self._make_bank()
         if over_bluetooth(self._entry.data) and isinstance(client, Pausable):
-            self.bank.pause = pause = Pause(client, self._clock, self._update_bank)
+            self.bank.pause = pause = Pause(client, self._clock, self.bank.async_renew)
             self._entry.async_on_unload(pause.stop)
         for address, record in sorted((int(a), r) for a, r in self._entry.data.get(CONF_PACKS, {}).items()):
             self._make_pack(address, Record.from_mapping(record))
@@ -248,10 +248,15 @@ class LfpLink:
             pack = self._new_pack(report.address, serial)
         if report.address in self._skipped:
             return  # asked before its device was disabled
-        self._log_presence(pack, pack.is_back(report))
-        if pack.async_publish(report):
+        there = pack.is_back(report)
+        came_or_went = there != pack.online
+        self._log_presence(pack, there)
+        grown = pack.async_publish(report)
+        # at each pack's answer the bank's values would be written as many times a round as there are packs
+        if grown or came_or_went or not self._asks:
+            self.bank.async_renew()
+        if grown:
             self._grown(pack)
-        self._update_bank()
 
     @callback
     def bank_polled(self, report: PollReport[BankState]) -> None:
@@ -271,6 +276,7 @@ class LfpLink:
             self._first_cycle.set_result(None)
         for unit in self.units:
             unit.async_cycle_finished(report.seconds)
+        self.bank.async_renew()
         self._save()
 
     @callback
@@ -289,7 +295,7 @@ class LfpLink:
         self.bank.link_up = error is None
         for unit in self.units:
             unit.async_link_changed(error)
-        self._update_bank()
+        self.bank.async_renew()
 
     def _log_standing(self, error: LinkError | None) -> None:
         """Say once that the link went or came, and that it is left free or taken up again."""
@@ -331,7 +337,7 @@ class LfpLink:
 
     def _log_presence(self, unit: LfpUnit, online: bool) -> None:
         """Say once that a unit went or came; not for a link's loss and return, which has its own line."""
-        if unit.online == online or (online and not unit.silent):
+        if unit.replies == online or (online and not unit.silent):
             return
         unit.silent = not online
         if not self._started:
@@ -344,18 +350,18 @@ class LfpLink:
     def _grown(self, unit: LfpUnit) -> None:
         self._unsaved = True
         self._register(unit)
+        grown = [unit]
         if unit is not self.bank:
             self._register(self.bank)  # shows what all packs share
+            grown.append(self.bank)
         for pack in self.packs.values():
             if pack is not unit and pack.record.model is None:
                 self._register(pack)  # shows the model of its bank
-        for builder in self._builders:
-            builder(unit)
+        for one in grown:
+            for builder in self._builders:
+                builder(one)
         if not self._asks:
             self._save()  # no cycle will
-
-    def _update_bank(self) -> None:
-        self.bank.async_update_listeners()
 
     # --- who is who --------------------------------------------------------------------------------------------------
 
@@ -421,7 +427,7 @@ class LfpLink:
         self._moving = True
         for unit in self.units:
             unit.async_link_changed(None)
-        self._update_bank()
+        self.bank.async_renew()
 
     # --- records -----------------------------------------------------------------------------------------------------
 
@@ -456,7 +462,7 @@ class LfpLink:
         self.client.forget(pack.address)
         self._update_skipped()
         self._store({address: pack.record for address, pack in self.packs.items()})
-        self._update_bank()
+        self.bank.async_renew()
         return True
 
     # --- devices that were disabled ----------------------------------------------------------------------------------
@@ -468,12 +474,12 @@ class LfpLink:
         devices = (self._device(unit) for unit in self.units)
         if event.data["device_id"] in {device.id for device in devices if device is not None}:
             self._update_skipped()
-            self._update_bank()
+            self.bank.async_renew()
 
     def _update_skipped(self) -> None:
         """What nobody wants to see costs no time on the bus."""
         skipped = {address: pack for address, pack in self.packs.items() if self._is_disabled(pack)}
-        self._skipped = frozenset(skipped)
+        self._skipped = self.bank.unasked = frozenset(skipped)
         self.client.set_skipped(skipped)
         for pack in skipped.values():
             pack.async_link_changed(self._error)

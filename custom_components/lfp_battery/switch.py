@@ -17,9 +17,10 @@ from . import heating
 from .bms.clients.base import HeatingOutcome
 from .bms.errors import HeatingError, HeatingProblem, LinkError
 from .const import DOMAIN, LOGGER
-from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, link_problem
+from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
 from .entity import HEATING, LfpEntity, LfpEntityDescription, always, async_add_as_reported
 from .link import LfpConfigEntry
+from .link_texts import link_problem
 from .pause import Pause
 
 # One after the other: nothing is paused while somebody waits for what comes of switching the heating.
