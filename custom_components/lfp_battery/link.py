@@ -15,6 +15,7 @@ from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
 from . import bus_texts, radio
+from .bank_issues import BankIssues
 from .bms.clients.base import BatteryClient, Pausable
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock, Handle
@@ -86,6 +87,7 @@ class LfpLink:
         self._moving = False  # a reload is under way: packs changed places, or the set of frames is another
         self._skipped: frozenset[int] = frozenset()  # addresses whose devices are disabled
         self._issues = LineIssues(hass, entry, self._protocol)
+        self._bank_issues = BankIssues(hass, entry)
         self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
         self._faults: set[tuple[object, ...]] = set()  # of ours, as far as they were logged
         self._known_fault = False  # the link is said to be down because of one of them
@@ -129,6 +131,7 @@ class LfpLink:
             self._register(unit)
         self._update_skipped()
         await self._issues.async_start()
+        self._bank_issues.async_start()
         self._entry.async_on_unload(self._hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._device_changed))
         self._entry.async_create_background_task(self._hass, self._run(), f"{DOMAIN} {self._entry.title}")
         await self._opened
@@ -278,6 +281,7 @@ class LfpLink:
             unit.async_cycle_finished(report.seconds)
         self.bank.async_renew()
         self._save()
+        self._bank_issues.renew(self.bank)
 
     @callback
     def link_changed(self, error: LinkError | None) -> None:

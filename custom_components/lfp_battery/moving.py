@@ -48,6 +48,23 @@ def share_a_serial(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return any(could_be_serial(serial) for serial in ours & theirs)
 
 
+def serials_in_common(one: Mapping[str, Any], other: Mapping[str, Any]) -> set[str]:
+    """Serial numbers which prove that both read the same battery.
+
+    One that several packs of a line give tells nothing, nor does one that fills its room in the protocol: it may go on,
+    and those of one make begin alike.
+    """
+    room = _room(one, other)
+    ours, theirs = (_singular(data) for data in (one, other))
+    return {serial for serial in ours & theirs if room is None or len(serial) < room}
+
+
+def _singular(data: Mapping[str, Any]) -> set[str]:
+    """Serial numbers that can tell batteries apart, and that not more than one pack gives."""
+    packs = [record.get("serial") for record in data.get(CONF_PACKS, {}).values()]
+    return {serial for serial in serials(records_in(data)) if packs.count(serial) <= 1}
+
+
 def may_be_one(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether one battery may be behind two links of which just one is Bluetooth, where no serial number tells.
 
