@@ -103,8 +103,8 @@ def derivable(packs: Sequence[frozenset[str]]) -> frozenset[str]:
     if len(packs) < 2 or not heard:
         return frozenset()
     every, some = frozenset.intersection(*heard), frozenset[str]().union(*heard)
-    found = {*every.intersection((*_TOTALS, *_VOLTAGE_LIMITS, *_CURRENT_LIMITS))}
-    found |= some.intersection(("soc", "voltage", *_ENABLES))
+    found = {*every.intersection(_TOTALS)}
+    found |= some.intersection(("soc", "voltage", *_ENABLES, *_VOLTAGE_LIMITS, *_CURRENT_LIMITS))
     for extreme in _EXTREMES:
         if not some.isdisjoint((extreme.of, extreme.name)):
             found.add(extreme.name)
@@ -188,8 +188,8 @@ def _limit(states: _States, name: str, pick: Callable[[Sequence[float]], float])
 def _current_limit(states: _States, name: str, enable: str) -> float | None:
     """In parallel no pack can be spared its share, so the weakest counts for each that takes part."""
     taking = {number: state for number, state in states.items() if getattr(state, enable) is not False}
-    if states and not taking:
-        return 0.0
+    if not taking:
+        return 0.0 if _said(states, name) else None
     least = _limit(taking, name, min)
     return None if least is None else len(taking) * least
 
