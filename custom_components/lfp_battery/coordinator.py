@@ -4,9 +4,10 @@ Nothing here reads on a timer: the client decides when to read, and a refresh as
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, TypedDict, override
+from types import MappingProxyType
+from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_DEVICE
@@ -14,27 +15,27 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from . import radio
+from . import counting, radio
 from .bms import bank
 from .bms.bank import BankFigures, Member
 from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
-from .bms.energy import EnergyMeter
+from .bms.energy import Added, Reading
 from .bms.errors import LinkError
 from .bms.model import BankState, BatteryState, Identity, PackState, PollReport
 from .const import DOMAIN, LOGGER
+from .device_texts import described, shared
 from .estimate import Smoothed
 from .findings import on_can
 from .identity import Record
 from .link_texts import link_problem
+from .memory import mapping
 from .pause import Pause
 from .settings import Settings
 
-# Energy is not guessed over a longer hole in the readings than this many seconds: six cycles of the automatic interval.
-_LONGEST_GAP = 60.0
-# ... nor over more than three rounds where these take longer (an inverter's that is listened to), up to this many.
-_LONGEST_GAP_EVER = 300.0
+# What energy is counted by.
+_POWER_AND_COUNTERS = frozenset({"power", "energy_charged", "energy_discharged"})
 # What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
 _LATE = 2.0
 
@@ -67,7 +68,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         self._conditions = conditions
         self.clock = clock
         self.client = client
-        self.meter = EnergyMeter(longest_gap=max(_LONGEST_GAP, 3 * (settings.interval or 0)))
+        self.account, self.upkeep = counting.begin(settings)
         self.smoothed_current = Smoothed()
         self.revision = 0  # counts answers, so that each is written once
         self.cycle_seconds = 0.0  # what the last round over all units took
@@ -111,6 +112,11 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         return self.replies
 
     @property
+    def _packs(self) -> int:
+        """How many packs this unit may stand for."""
+        return 1
+
+    @property
     def age(self) -> float | None:
         """Seconds since the last answer."""
         return None if self.data.received is None else self.clock.monotonic() - self.data.received
@@ -134,8 +140,12 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
     def async_cycle_finished(self, seconds: float) -> None:
         """A round over all units took so long: energy is counted at that pace."""
         self.cycle_seconds = seconds
-        slow = min(3 * seconds, _LONGEST_GAP_EVER)
-        self.meter.longest_gap = max(_LONGEST_GAP, 3 * (self.settings.interval or 0), slow)
+        self._bound_energy()
+
+    def _bound_energy(self) -> None:
+        """What is believed of energy follows what is known of the unit, and the pace at which it is read."""
+        self.account.longest_gap = counting.longest_gap(self.settings, self.cycle_seconds)
+        self.account.most_power = counting.most_power(self.settings, self.record.cells, self._packs)
 
     @callback
     def async_publish(self, report: PollReport[StateT]) -> bool:
@@ -156,13 +166,29 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         return self.record != before
 
     def _count(self, report: PollReport[StateT], received: float) -> None:
-        """Add to the sums over time; a value that only stands in for one that was held back counts for nothing."""
-        if (state := report.state) is None:
+        """Add to what grows over time; a value that only stands in for one that was held back counts for nothing."""
+        if report.state is None:
             return
-        if "power" not in report.held_back:
-            self.meter.observe(received, state.power)  # also None: a stretch that nobody knows is not bridged
-        if "current" not in report.held_back and state.current is not None:
+        state = counting.without(report.state, report.held_back)
+        if state.current is not None:
             self.smoothed_current.observe(received, state.current)
+        self.upkeep.observe(self.clock.utc(), state, self.smoothed_current.value)
+        self._count_energy(counting.reading(received, state))
+
+    def _count_energy(self, reading: Reading) -> None:
+        self.account.observe(reading)
+
+    def remembered(self) -> dict[str, Any]:
+        """What has to outlive a restart, by section."""
+        energy = self.account.as_mapping(self.clock.monotonic(), self.clock.utc())
+        return {"energy": energy, "upkeep": self.upkeep.as_mapping()}
+
+    def restore(self, remembered: Mapping[str, Any]) -> None:
+        """Go on from what was remembered, as far as it can be read."""
+        if energy := mapping(remembered.get("energy")):
+            self.account.restore(energy, self.clock.monotonic(), self.clock.utc())
+        if upkeep := mapping(remembered.get("upkeep")):
+            self.upkeep.restore(upkeep)
 
     @callback
     def async_link_changed(self, error: Exception | None) -> None:
@@ -246,8 +272,12 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
             via_device_id=self.bank.device_id,
             serial_number=self.record.identifier if address is None else None,
             # where only the master tells a model, the others' would else be listed by their firmware
-            **_described(self.record, self.settings, model=self.bank.model),
+            **described(self.record, self.settings, model=self.bank.model),
         )
+
+    @override
+    def _count_energy(self, reading: Reading) -> None:
+        self.bank.async_energy_added(self.account.observe(reading))
 
     @override
     async def async_read(self) -> None:
@@ -263,7 +293,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     link_up = False
     device_id: str
     pause: Pause | None = None  # of a link that somebody else may want for a while
-    packs: Mapping[int, LfpPackCoordinator]
+    packs: Mapping[int, LfpPackCoordinator] = MappingProxyType({})
     unasked: frozenset[int] = frozenset()  # addresses of packs whose devices are disabled
     figures = BankFigures(state=BankState())  # as they were last worked out
     _answers = 0  # of all packs, as far as the figures hold them
@@ -282,10 +312,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @property
     def derivable(self) -> frozenset[str]:
         """Names of the fields that can be worked out; none with fewer than two packs, as one is its own bank."""
-        try:
-            return bank.derivable([pack.record.fields for pack in self.packs.values()]) - self.record.fields
-        except NotImplementedError:
-            return frozenset()
+        return bank.derivable([pack.record.fields for pack in self.packs.values()]) - self.record.fields
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -314,14 +341,45 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         members = self.members if self.derivable else ()
         # what it said before it fell silent is not shown beside what its packs say now
         own = self.data.state if self.replies or not self.packs_online else None
-        try:
-            self.figures = bank.figures(members, own, self.record.fields)
-        except NotImplementedError:
-            self.figures = BankFigures(state=self.data.state or BankState())
-        if not self.speaks and (answers := sum(pack.revision for pack in self.packs.values())) != self._answers:
+        self.figures = bank.figures(members, own, self.record.fields)
+        if (answers := sum(pack.revision for pack in self.packs.values())) != self._answers:
             self._answers = answers
-            self.revision += 1
+            self._packs_answered()
         self.async_update_listeners()
+
+    def _packs_answered(self) -> None:
+        """Count the figures as an answer where the bank gives none, and begin its energy with what its packs have."""
+        if not self.speaks:
+            self.revision += 1
+            state = self.figures.state
+            if state.current is not None:
+                self.smoothed_current.observe(self.clock.monotonic(), state.current)
+            self.upkeep.observe(self.clock.utc(), state, self.smoothed_current.value)
+        if self._sums_energy and self.account.charged is None and self.account.discharged is None:
+            accounts = [pack.account for pack in self.packs.values()]
+            if any(account.charged is not None or account.discharged is not None for account in accounts):
+                self.account.add(counting.all_in(accounts))
+
+    @property
+    def _sums_energy(self) -> bool:
+        """Whether the energy of the bank is that of its packs; else it is counted by what the bank says."""
+        return _POWER_AND_COUNTERS.isdisjoint(self.record.fields) and "power" in self.derivable
+
+    @callback
+    def async_energy_added(self, added: Added) -> None:
+        """Something came to the account of a pack; from when the bank has begun with what they all had."""
+        if self._sums_energy and (self.account.charged is not None or self.account.discharged is not None):
+            self.account.add(added)
+
+    @override
+    def _count_energy(self, reading: Reading) -> None:
+        if not self._sums_energy:
+            super()._count_energy(reading)
+
+    @property
+    @override
+    def _packs(self) -> int:
+        return self.modules or counting.most_packs(self.settings)
 
     @property
     def heard(self) -> bool:
@@ -333,8 +391,8 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @property
     def model(self) -> str | None:
         """As it says itself, else as all its packs say that do."""
-        own = _described(self.record, self.settings)["model"]
-        return own or _shared(_described(pack.record, self.settings)["model"] for pack in self.packs.values())
+        own = described(self.record, self.settings)["model"]
+        return own or shared(described(pack.record, self.settings)["model"] for pack in self.packs.values())
 
     @property
     def packs_online(self) -> int:
@@ -362,12 +420,12 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @override
     def device_info(self) -> dr.DeviceInfo:
         """What the bank says of itself, else what all its packs share."""
-        packs = [_described(pack.record, self.settings) for pack in self.packs.values()]
-        own = _described(self.record, self.settings)
+        packs = [described(pack.record, self.settings) for pack in self.packs.values()]
+        own = described(self.record, self.settings)
         return dr.DeviceInfo(
             identifiers={(DOMAIN, self.identity)},
             name=self.config_entry.title,
-            manufacturer=own["manufacturer"] or _shared(pack["manufacturer"] for pack in packs),
+            manufacturer=own["manufacturer"] or shared(pack["manufacturer"] for pack in packs),
             model=self.model,
             sw_version=self.record.firmware,
             hw_version=self.record.hardware,
@@ -382,34 +440,6 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
             asked = [pack for address, pack in self.packs.items() if address not in self.unasked]
             await asyncio.gather(*(pack.async_read() for pack in asked))
             self.async_renew()
-
-
-class _Described(TypedDict):
-    manufacturer: str | None
-    model: str | None
-    model_id: str | None
-    sw_version: str | None
-    hw_version: str | None
-
-
-def _described(record: Record, settings: Settings, *, model: str | None = None) -> _Described:
-    """What a pack says of itself goes before what was chosen from the catalog, except for the name people know.
-
-    `model`: where it does not say its own.
-    """
-    return {
-        "manufacturer": settings.manufacturer or record.manufacturer,
-        "model": settings.model or record.model or model,
-        "model_id": record.model if settings.model else None,
-        "sw_version": record.firmware,
-        "hw_version": record.hardware,
-    }
-
-
-def _shared(values: Iterable[str | None]) -> str | None:
-    """The one value that all have, as far as they give any: some are answered by a master only."""
-    different = set(values) - {None}
-    return different.pop() if len(different) == 1 else None
 
 
 def inverted[StateT: BatteryState](state: StateT) -> StateT:

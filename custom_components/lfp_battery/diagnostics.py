@@ -1,5 +1,6 @@
 """Diagnostics: what is known, what was decoded and the last frames, without anything that names a pack or a host."""
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -14,7 +15,7 @@ from . import connect, radio
 from .bms.clients.base import BatteryClient
 from .bms.transports.can_address import CanAddress, Interface
 from .const import CONF_OBSERVE
-from .coordinator import LfpUnit
+from .coordinator import LfpBankCoordinator, LfpUnit
 from .findings import over_bluetooth
 from .link import LfpConfigEntry
 from .settings import observes
@@ -86,11 +87,8 @@ def _unit(unit: LfpUnit) -> dict[str, Any]:
         "held_back": dict(report.held_back),
         "counters": report.counters,
         "record": unit.record.as_mapping(),
-        "energy": {
-            "charged": unit.meter.charged,
-            "discharged": unit.meter.discharged,
-            "unobserved": unit.meter.unobserved,
-        },
+        "remembered": unit.remembered(),
+        **({"figures": unit.figures} if isinstance(unit, LfpBankCoordinator) else {}),
     }
 
 
@@ -100,7 +98,7 @@ def _plain(value: Any) -> Any:
         return {f.name: _plain(item) for f in fields(value) if (item := getattr(value, f.name)) is not None}
     if isinstance(value, Enum):
         return value.value
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
         return sorted((_plain(item) for item in value), key=str)

@@ -12,7 +12,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
-from .coordinator import LfpPackCoordinator, LfpUnit
+from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
 from .link import LfpConfigEntry
 
 # Key of what shows how the heating is set, whether it can be changed here or not.
@@ -145,13 +145,24 @@ def async_add_as_reported(
 
     @callback
     def add_new(unit: LfpUnit) -> None:
-        new: list[Entity] = []
-        for entity in build(unit):
-            key = (platform, entity.unique_id or "")
-            if key not in unit.created:
-                unit.created.add(key)
-                new.append(entity)
+        entities = {(platform, entity.unique_id or ""): entity for entity in build(unit)}
+        new = [entity for key, entity in entities.items() if key not in unit.created]
+        unit.created |= entities.keys()
+        # fewer packs than two, because others were deleted: what was worked out of them is nobody's any more
+        if isinstance(unit, LfpBankCoordinator) and len(unit.packs) < 2:
+            _take_away_others(entry, unit, platform, {unique_id for _, unique_id in entities})
         if new:
             async_add_entities(new)
 
     entry.async_on_unload(entry.runtime_data.async_on_unit(add_new))
+
+
+@callback
+def _take_away_others(entry: LfpConfigEntry, bank: LfpBankCoordinator, platform: str, unique_ids: set[str]) -> None:
+    """Forget the entities of a bank that are not among these."""
+    registry = er.async_get(bank.hass)
+    for known in er.async_entries_for_device(registry, bank.device_id, include_disabled_entities=True):
+        ours = known.config_entry_id == entry.entry_id and known.domain == platform
+        if ours and known.unique_id not in unique_ids:
+            bank.created.discard((platform, known.unique_id))
+            registry.async_remove(known.entity_id)

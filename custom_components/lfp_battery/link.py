@@ -5,8 +5,6 @@ Decides who is who behind the link. Knows no entities: platforms say what to cal
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-import logging
-import traceback
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
@@ -27,6 +25,8 @@ from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_re
 from .findings import identifiers, on_can, over_bluetooth, speaks_for_packs, unique_id
 from .identity import Record, could_be_serial, new_place, trusted_serial
 from .issues import LineIssues
+from .link_log import LinkLog
+from .memory import Memory, Remembered
 from .moving import followed
 from .pause import Pause
 from .settings import Settings
@@ -40,20 +40,8 @@ _LOOK_FOR_STALE = 5.0
 # A pack that is seen for the first time is given so many readings to say who it is.
 _READINGS_FOR_IDENTITY = 3
 
-# What the log says of a unit: whether it is present, whether nobody asks it.
-_PRESENCE: Mapping[tuple[bool, bool], str] = {
-    (True, False): "answers again",
-    (True, True): "is heard again",
-    (False, False): "stopped answering",
-    (False, True): "is no longer heard",
-}
-
 type LfpConfigEntry = ConfigEntry[LfpLink]
 type UnitBuilder = Callable[[LfpUnit], None]
-
-
-def _is_left_free(error: LinkError | None) -> bool:
-    return error is not None and error.problem is LinkProblem.PAUSED
 
 
 @callback
@@ -80,7 +68,6 @@ class LfpLink:
         self._conditions = frozenset(str(c) for c in self._protocol.conditions)
         self._builders: list[UnitBuilder] = []
         self._error: LinkError | None = None  # why the link is down; None before it was first opened, too
-        self._started = False  # set-up is over: from now on losses are logged
         self._opened: asyncio.Future[None] = hass.loop.create_future()
         self._first_cycle: asyncio.Future[None] = hass.loop.create_future()
         self._unsaved = False
@@ -89,9 +76,9 @@ class LfpLink:
         self._issues = LineIssues(hass, entry, self._protocol)
         self._bank_issues = BankIssues(hass, entry)
         self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
-        self._faults: set[tuple[object, ...]] = set()  # of ours, as far as they were logged
-        self._known_fault = False  # the link is said to be down because of one of them
+        self._log = LinkLog(entry)
         self._timer: Handle | None = None
+        self._memory = Memory(hass, entry.entry_id, clock, self._remembered)
         self.packs: dict[int, LfpPackCoordinator] = {}
         self.bank: LfpBankCoordinator
 
@@ -121,6 +108,7 @@ class LfpLink:
             LinkError: the link cannot be opened.
         """
         self.client = client
+        await self._memory.async_load(inverted=self._settings.invert_current)
         self.bank = self._make_bank()
         if over_bluetooth(self._entry.data) and isinstance(client, Pausable):
             self.bank.pause = pause = Pause(client, self._clock, self.bank.async_renew)
@@ -129,6 +117,7 @@ class LfpLink:
             self._make_pack(address, Record.from_mapping(record))
         for unit in self.units:  # the bank first: its packs are connected to it
             self._register(unit)
+        self._memory.keep(lambda identity: self._device_of(identity) is not None)
         self._update_skipped()
         await self._issues.async_start()
         self._bank_issues.async_start()
@@ -139,29 +128,16 @@ class LfpLink:
         self._renew_stale()
         if self._asks:
             await self._clock.wait(self._first_cycle, _FIRST_CYCLE)
-        self._started = True
+        self._log.started = True
 
     async def _run(self) -> None:
         while True:
             try:
                 await self.client.run()
             except Exception as err:  # noqa: BLE001 - a fault of ours must not leave values standing as if they were fresh
-                self._log_fault(err)
+                self._log.fault(err)
                 self.link_changed(LinkError(LinkProblem.FAILED))
             await self._clock.sleep(_RESTART)
-
-    def _log_fault(self, err: Exception) -> None:
-        """Say once what went wrong; a fault that stays would fill the log, a traceback every half a minute."""
-        where = traceback.extract_tb(err.__traceback__)[-1]
-        fault = (type(err), where.filename, where.lineno)
-        self._known_fault = fault in self._faults
-        self._faults.add(fault)
-        LOGGER.log(
-            logging.DEBUG if self._known_fault else logging.ERROR,
-            "%s: reading stopped",
-            self._entry.title,
-            exc_info=err,
-        )
 
     @callback
     def _renew_stale(self) -> None:
@@ -194,6 +170,7 @@ class LfpLink:
             clock=self._clock,
         )
         bank.packs = self.packs
+        bank.restore(self._memory.of(bank.identity))
         return bank
 
     def _make_pack(self, address: int, record: Record) -> LfpPackCoordinator:
@@ -210,6 +187,7 @@ class LfpLink:
             clock=self._clock,
         )
         pack.bank, pack.number = self.bank, number
+        pack.restore(self._memory.of(pack.identity))
         self.packs[address] = pack
         return pack
 
@@ -248,6 +226,7 @@ class LfpLink:
         elif self._is_another(pack, serial):
             LOGGER.info("%s: another battery answers as battery pack %s", self._entry.title, pack.number)
             pack.async_link_changed(None)
+            self._memory.put(pack.identity, pack.remembered())  # it may come back
             pack = self._new_pack(report.address, serial)
         if report.address in self._skipped:
             return  # asked before its device was disabled
@@ -281,6 +260,7 @@ class LfpLink:
             unit.async_cycle_finished(report.seconds)
         self.bank.async_renew()
         self._save()
+        self._memory.async_changed()
         self._bank_issues.renew(self.bank)
 
     @callback
@@ -293,26 +273,12 @@ class LfpLink:
             else:
                 self._opened.set_exception(error)
                 return
-        self._log_standing(error)
+        self._log.standing(self._error, error)
         self._error = error
-        self._known_fault = self._known_fault and error is not None
         self.bank.link_up = error is None
         for unit in self.units:
             unit.async_link_changed(error)
         self.bank.async_renew()
-
-    def _log_standing(self, error: LinkError | None) -> None:
-        """Say once that the link went or came, and that it is left free or taken up again."""
-        was_free, is_free = _is_left_free(self._error), _is_left_free(error)
-        if not self._started or ((error is None) == (self._error is None) and was_free == is_free):
-            return
-        if is_free:
-            said = "the connection is left free"
-        elif error is None:
-            said = "the connection is taken up again" if was_free else "the link is back"
-        else:
-            said = "the link is lost" + ("" if error.problem is LinkProblem.LOST else f" ({error.problem})")
-        LOGGER.log(logging.DEBUG if self._known_fault else logging.INFO, "%s: %s", self._entry.title, said)
 
     @callback
     def other_master(self, protocol: str | None = None) -> None:
@@ -344,12 +310,14 @@ class LfpLink:
         if unit.replies == online or (online and not unit.silent):
             return
         unit.silent = not online
-        if not self._started:
-            return
         device = self._device(unit)
         own = "the bank" if isinstance(unit, LfpBankCoordinator) else f"battery pack {unit.number}"
         name = (device.name_by_user if device is not None else None) or own
-        LOGGER.info("%s: %s %s", self._entry.title, name, _PRESENCE[online, self._listens])
+        self._log.presence(name, online=online, listened_to=self._listens)
+
+    def _build(self, unit: LfpUnit) -> None:
+        for builder in self._builders:
+            builder(unit)
 
     def _grown(self, unit: LfpUnit) -> None:
         self._unsaved = True
@@ -362,8 +330,7 @@ class LfpLink:
             if pack is not unit and pack.record.model is None:
                 self._register(pack)  # shows the model of its bank
         for one in grown:
-            for builder in self._builders:
-                builder(one)
+            self._build(one)
         if not self._asks:
             self._save()  # no cycle will
 
@@ -456,18 +423,30 @@ class LfpLink:
     def async_forget(self, identifiers: Collection[str]) -> bool:
         """Forget the pack with one of these identifiers unless it answers; whether its device may go."""
         pack = next((pack for pack in self.packs.values() if pack.identity in identifiers), None)
-        if pack is None:
-            return True  # its place was taken by another battery
+        if pack is None:  # its place was taken by another battery
+            self._memory.forget(identifiers)
+            return True
         if pack.online or (pack.address in self._skipped and pack.answering and self._error is None):
             return False
         del self.packs[pack.address]
+        self._memory.forget(identifiers)
         self._nameless.pop(pack.address, None)
         self._issues.forget(pack.address)
         self.client.forget(pack.address)
         self._update_skipped()
         self._store({address: pack.record for address, pack in self.packs.items()})
         self.bank.async_renew()
+        self._build(self.bank)  # one pack alone leaves nothing to work out
         return True
+
+    # --- memory ------------------------------------------------------------------------------------------------------
+
+    def _remembered(self) -> dict[str, Remembered]:
+        return {unit.identity: unit.remembered() for unit in self.units}
+
+    async def async_close(self) -> None:
+        """Keep what is remembered; nothing is, that is learned after this."""
+        await self._memory.async_close()
 
     # --- devices that were disabled ----------------------------------------------------------------------------------
 
@@ -496,5 +475,7 @@ class LfpLink:
         return device is not None and device.disabled
 
     def _device(self, unit: LfpUnit) -> dr.DeviceEntry | None:
-        registry = dr.async_get(self._hass)
-        return registry.async_get_device_by_identifier((DOMAIN, unit.identity), self._entry.entry_id)
+        return self._device_of(unit.identity)
+
+    def _device_of(self, identity: str) -> dr.DeviceEntry | None:
+        return dr.async_get(self._hass).async_get_device_by_identifier((DOMAIN, identity), self._entry.entry_id)
