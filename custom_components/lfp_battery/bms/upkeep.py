@@ -1,39 +1,233 @@
-"""When a battery was last full, when its manual wants it charged again, and whether its state of charge has drifted."""
+"""When a battery was last full, when its manual wants it charged again, and whether its state of charge has drifted.
+
+An LFP cell has nearly the same voltage from a tenth to nine tenths of its charge: only its two ends tell how full it is.
+"""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from math import inf
+from statistics import median
 from typing import Any
 
-from .model import BatteryState
+from .model import BatteryState, Condition, Mode, Severity
 from .product import Recharge
+
+# Below a hundredth of its capacity an hour a battery is as good as idle: four days from full to empty say nothing.
+IDLE_RATE = 0.01
+
+_MONTH = timedelta(days=365.25 / 12)
+# What counts as 100 % where tenths are reported: rounded, as the battery's own display shows it.
+_FULL_SOC = 99.5  # %
+# A battery that is kept full is full all the time: what is told of it moves once an hour.
+_HOURLY = timedelta(hours=1)
+# A state of charge that comes this long after the last current into the battery was reached by charging.
+_AFTER_CHARGE = timedelta(hours=1)
+# A store that is 20 degC give or take a little would else have another interval with every reading (VLRV, table 6-2).
+_SPAN_HYSTERESIS = 1.0  # K
+
+# What the ends look like. Where the capacity is unknown: that of the smallest pack that is common (50 Ah).
+_UNSTATED_CAPACITY = 50.0  # Ah
+# Top: every cell at 3.40 V while no more than a twentieth of the capacity an hour flows in. At rest a cell is at 3.35 V
+# with nineteen twentieths of its charge; makers charge to 3.44 V (Growatt 1.4), 3.50 V (VLRV, table 6-2) or 3.65 V (ES 8)
+# a cell, VLRV until 5 A are left, which is a twentieth of 100 Ah.
+_TOP_CELL = 3.40  # V
+_TAIL_RATE = 0.05  # of the capacity an hour
+# Bottom: a cell at 2.80 V, between the 3.0 V below which less than a tenth is left and the 2.625 V where ES 8 cuts off; or
+# protection, which ES 9 row 6 takes for empty, unless its cells have come back further than empty ones do when the load
+# goes. Neither while more than a fifth of the capacity an hour is drawn, which pulls good cells down as well; in the cold
+# less does.
+_BOTTOM_CELL = 2.80  # V
+_RECOVERED_CELL = 3.10  # V
+_LOADED_RATE = 0.2  # of the capacity an hour
+_COLD = 5.0  # degC
+# What a state of charge must not say there; one that is out by a tenth (the discharge limit of ES 4) may stay as it is.
+_NOT_EMPTY = 20.0  # %
+_NOT_FULL = 85.0  # %
+# An end that is not there in the next readings as well was none: a load, or a reading that was wrong.
+_STANDS = timedelta(seconds=30)
+
+_EMPTY_ALARMS = frozenset(
+    {Condition.CELL_UNDERVOLTAGE, Condition.PACK_UNDERVOLTAGE, Condition.UNDERVOLTAGE, Condition.FULLY_DISCHARGED}
+)
 
 
 class Upkeep:
     """What is remembered of one pack or bank for years; reads no clock. Times are UTC."""
 
-    last_full: datetime | None
-    calibration_advised: bool | None  # None: nothing was seen that tells
-
     def __init__(self, recharge: Recharge | None = None) -> None:
         """`recharge` is the rule of its manual; None: there is none, and nothing is ever due."""
-        raise NotImplementedError
+        self._recharge = recharge
+        self.last_full: datetime | None = None
+        self.calibration_advised: bool | None = None  # None: nothing was seen that tells
+        self._charged: datetime | None = None  # last, as far as the manual wants it
+        self._charging: datetime | None = None  # when current last flowed into it
+        self._due_at: datetime | None = None  # by the interval below; moves when it is charged or the interval changes
+        self._months: float | None = None
+        self._emptied = False  # it was in protection since it was last full
+        self._end: tuple[bool, datetime] | None = None  # at the top (else bottom), since when
 
     def observe(self, now: datetime, state: BatteryState, current: float | None) -> None:
         """Take in a reading; `current` in A is smoothed."""
-        raise NotImplementedError
+        if current is not None and current >= IDLE_RATE * _capacity(state):
+            self._charging = now
+        charged = self._charging is not None and timedelta() <= now - self._charging <= _AFTER_CHARGE
+        top = _at_top(state, current)
+        full = top or _says_full(state)
+        if full and (charged or self.last_full is None) and _may_move(self.last_full, now):
+            self.last_full = now
+        self._count(now, state)
+        if charged and (full or self._above_target(state)):
+            self._start_again(now)
+        self._judge(now, state, top=top, bottom=_at_bottom(state, current))
+        if _in_protection(state):
+            self._emptied = True
+        elif self._emptied and charged and state.soc is not None and state.soc >= _FULL_SOC:
+            # from protection to 100 %, as ES 9 row 6 calibrates
+            self._emptied = self.calibration_advised = False
+
+    def _above_target(self, state: BatteryState) -> bool:
+        return self._recharge is not None and state.soc is not None and state.soc > self._recharge.target
+
+    def _count(self, now: datetime, state: BatteryState) -> None:
+        """Begin to count, or go over to the interval of another temperature: the share that is used up stays used up."""
+        if self._recharge is None:
+            return
+        months = _interval(self._recharge, _temperature(state), self._months)
+        if self._due_at is None or self._months is None:
+            begin = now if self.last_full is None else min(self.last_full, now)
+            self._due_at = max(begin + months * _MONTH, now)
+        elif months != self._months and self._due_at > now:
+            share = min((self._due_at - now) / (self._months * _MONTH), 1.0)
+            self._due_at = now + share * months * _MONTH
+        self._months = months
+
+    def _start_again(self, now: datetime) -> None:
+        if self._months is not None and (_may_move(self._charged, now) or self.due(now)):
+            self._charged = now
+            self._due_at = now + self._months * _MONTH
+
+    def _judge(self, now: datetime, state: BatteryState, *, top: bool, bottom: bool) -> None:
+        """Hold the state of charge against the cells, where they tell what it must be."""
+        if top == bottom:  # neither; both cannot be
+            self._end = None
+            return
+        if self._end is None or self._end[0] is not top or now < self._end[1]:
+            self._end = (top, now)
+        if state.soc is None or now - self._end[1] < _STANDS:
+            return
+        if state.soc <= _NOT_FULL if top else state.soc >= _NOT_EMPTY:
+            self.calibration_advised = True
+        elif self.calibration_advised is None:
+            self.calibration_advised = False
 
     def due(self, now: datetime) -> bool | None:
         """Whether the manual's interval is over; None where no manual says one."""
-        raise NotImplementedError
+        at = self.due_at(now)
+        return None if at is None else at <= now
 
     def due_at(self, now: datetime) -> datetime | None:
-        """When it will be, if the temperature stays as it is."""
-        raise NotImplementedError
+        """When it will be, or was, to the hour, if the temperature stays as it is."""
+        if self._recharge is None or self._due_at is None:
+            return None
+        return self._due_at.replace(minute=0, second=0, microsecond=0)
 
     def as_mapping(self) -> dict[str, Any]:
         """What has to be kept over a restart, as JSON knows it."""
-        raise NotImplementedError
+        return {
+            **{name: None if (when := getattr(self, f"_{name}")) is None else when.isoformat() for name in _TIMES},
+            "last_full": None if self.last_full is None else self.last_full.isoformat(),
+            "months": self._months,
+            "emptied": self._emptied,
+            "calibration_advised": self.calibration_advised,
+        }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from there; what cannot be read is not known."""
-        raise NotImplementedError
+        self.last_full = _time(kept.get("last_full"))
+        self._charged, self._charging, self._due_at = (_time(kept.get(name)) for name in _TIMES)
+        months, advised = kept.get("months"), kept.get("calibration_advised")
+        self._months = float(months) if isinstance(months, int | float) and 0 < months < inf else None
+        self._emptied = kept.get("emptied") is True
+        self.calibration_advised = advised if isinstance(advised, bool) else None
+
+
+_TIMES = ("charged", "charging", "due_at")
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        when = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return None if when is None or when.tzinfo is None else when.astimezone(UTC)
+    except ValueError, OverflowError:
+        return None
+
+
+def _may_move(last: datetime | None, now: datetime) -> bool:
+    """Also when the clock was set back."""
+    return last is None or not timedelta() <= now - last < _HOURLY
+
+
+def _capacity(state: BatteryState) -> float:
+    if full := state.full_capacity or state.design_capacity:
+        return full
+    if state.remaining_capacity and state.soc:
+        return state.remaining_capacity / state.soc * 100
+    return _UNSTATED_CAPACITY
+
+
+def _lowest_cell(state: BatteryState) -> float | None:
+    return min((cell for cell in state.cell_voltages or () if cell is not None), default=state.cell_voltage_min)
+
+
+def _temperature(state: BatteryState) -> float | None:
+    """What it stands at: of its cells the middle one, so that a sensor that fails does not count."""
+    cells = [value for value in state.cell_temperatures or () if value is not None]
+    if cells:
+        return median(cells)
+    if state.cell_temperature_min is not None and state.cell_temperature_max is not None:
+        return (state.cell_temperature_min + state.cell_temperature_max) / 2
+    return state.ambient_temperature if state.temperature is None else state.temperature
+
+
+def _says_full(state: BatteryState) -> bool:
+    flagged = any(alarm.condition is Condition.FULLY_CHARGED for alarm in state.alarms or ())
+    return flagged or state.mode is Mode.FULL or (state.soc is not None and state.soc >= _FULL_SOC)
+
+
+def _in_protection(state: BatteryState) -> bool:
+    return state.mode is Mode.EMPTY or any(
+        alarm.condition in _EMPTY_ALARMS and alarm.severity >= Severity.PROTECTION for alarm in state.alarms or ()
+    )
+
+
+def _at_top(state: BatteryState, current: float | None) -> bool:
+    lowest, capacity = _lowest_cell(state), _capacity(state)
+    if lowest is None or current is None:
+        return False
+    return lowest >= _TOP_CELL and -IDLE_RATE * capacity <= current <= _TAIL_RATE * capacity
+
+
+def _at_bottom(state: BatteryState, current: float | None) -> bool:
+    lowest, temperature = _lowest_cell(state), _temperature(state)
+    cold = temperature is not None and temperature < _COLD
+    if current is None or current < -(IDLE_RATE if cold else _LOADED_RATE) * _capacity(state):
+        return False
+    if lowest is None:
+        return _in_protection(state)
+    return lowest <= (_RECOVERED_CELL if _in_protection(state) else _BOTTOM_CELL)
+
+
+def _interval(recharge: Recharge, temperature: float | None, before: float | None) -> float:
+    """Months that a battery may stand at this temperature, in degC; `before` is what counted until now."""
+    shortest = min(span.months for span in recharge.spans)
+    if temperature is None:
+        return before if before in {span.months for span in recharge.spans} and before is not None else shortest
+    found = next((span.months for span in recharge.spans if span.low <= temperature <= span.high), shortest)
+    if before is None or found <= before:
+        return found
+    near = any(
+        span.low - _SPAN_HYSTERESIS <= temperature <= span.high + _SPAN_HYSTERESIS
+        for span in recharge.spans
+        if span.months == before
+    )
+    return before if near else found
