@@ -1,5 +1,7 @@
 """What is worked out from readings."""
 
+from typing import Any
+
 import pytest
 
 from custom_components.lfp_battery.bms.model import BatteryState
@@ -7,9 +9,12 @@ from custom_components.lfp_battery.estimate import (
     Rating,
     RunningTotal,
     Smoothed,
+    full_energy,
     stored_energy,
     tells_energy,
+    tells_full_energy,
     time_left,
+    time_to_full,
 )
 
 
@@ -57,12 +62,36 @@ def test_stored_energy_is_unknown_without_a_charge_or_a_voltage() -> None:
 @pytest.mark.parametrize("rating", [Rating(), Rating(voltage=51.2), Rating(usable_energy=4.6)])
 @pytest.mark.parametrize("reported", [{}, {"remaining_capacity": 50.0}, {"full_capacity": 100.0}])
 def test_what_can_be_worked_out_is_known_beforehand(
-    reported: dict[str, float], rating: Rating, cells: int | None
+    reported: dict[str, Any], rating: Rating, cells: int | None
 ) -> None:
     """By what the battery reports and what is known of it: an entity that is unknown for ever helps nobody."""
     for fields in (reported, {"full_capacity": 100.0, **reported}):
         worked_out = stored_energy(BatteryState(**fields), cells, rating)
         assert tells_energy(fields.keys(), cells, rating) is (worked_out is not None)
+        at_full = full_energy(BatteryState(**fields), cells, rating)
+        assert tells_full_energy(fields.keys(), cells, rating) is (at_full is not None)
+
+
+@pytest.mark.parametrize(
+    ("full", "rating", "cells", "packs", "energy"),
+    [
+        (100.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, None, 4.6),
+        (290.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, None, 13.8),
+        (348.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, 4, 18.4),
+        (942.0, Rating(voltage=51.2, capacity=314.0), 16, 3, 48.2304),
+        (100.0, Rating(), 8, None, 2.56),
+        (None, Rating(usable_energy=4.6, voltage=51.2), 16, 3, None),
+        (100.0, Rating(), None, None, None),
+    ],
+)
+def test_full_energy_is_what_stored_energy_is_when_full(
+    full: float | None, rating: Rating, cells: int | None, packs: int | None, energy: float | None
+) -> None:
+    """The usable one by the manual for each pack, else the full charge at nominal voltage; three ML314 hold 48.2 kWh."""
+    state = BatteryState(full_capacity=full, remaining_capacity=full)
+    found = full_energy(state, cells, rating, packs)
+    assert found == (None if energy is None else pytest.approx(energy))
+    assert found == stored_energy(state, cells, rating, packs)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +112,63 @@ def test_time_left_reckons_the_full_capacity_from_soc_when_it_is_not_reported() 
     """50 Ah at 50 % are 100 Ah."""
     assert time_left(BatteryState(remaining_capacity=50.0, soc=50.0), -10.0, 10.0) == pytest.approx(14400)
     assert time_left(BatteryState(remaining_capacity=50.0), -10.0, 10.0) is None
+
+
+@pytest.mark.parametrize(
+    ("current", "seconds"), [(10.0, 18000.0), (0.5, None), (0.0, None), (-10.0, None), (None, None)]
+)
+def test_time_to_full_is_known_only_while_the_charge_rises(current: float | None, seconds: float | None) -> None:
+    """50 Ah of room at 10 A last five hours; at rest or discharging there is no answer."""
+    state = BatteryState(remaining_capacity=50.0, full_capacity=100.0)
+    assert time_to_full(state, current) == seconds
+    assert time_to_full(BatteryState(remaining_capacity=50.0, soc=50.0), current) == seconds
+
+
+def test_time_to_full_of_a_pack_past_full_is_none_at_all() -> None:
+    """Counters run a little over at the end of a charge."""
+    assert time_to_full(BatteryState(remaining_capacity=100.4, full_capacity=100.0), 2.0) == 0.0
+    assert time_to_full(BatteryState(soc=50.0), 20.0) is None
+
+
+def _current(*pieces: tuple[float, float], every: float = 10.0) -> Smoothed:
+    """Seconds and amperes, one after the other."""
+    smoothed, now = Smoothed(), 0.0
+    for seconds, amperes in pieces:
+        for _ in range(round(seconds / every)):
+            smoothed.observe(now, amperes)
+            now += every
+    return smoothed
+
+
+def test_a_current_that_goes_to_and_fro_has_no_direction() -> None:
+    """A hob that switches on and off under a cloudy sky: hours cannot be reckoned with that."""
+    smoothed = _current((600, 10.0), *[(180, -10.0), (180, 10.0)] * 3)
+    assert smoothed.restless
+    assert smoothed.value is None
+    state = BatteryState(remaining_capacity=50.0, full_capacity=100.0)
+    assert time_left(state, smoothed.value, 10.0) is None
+    assert time_to_full(state, smoothed.value) is None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "sign"),
+    [
+        (((3600, 20.0), (600, -20.0)), -1),  # an evening begins
+        (((3600, 20.0), (60, -20.0), (600, 20.0)), 1),  # a kettle
+        (((3600, 20.0), *(((20, -15.0), (40, 20.0)) * 20)), 1),  # ups and downs that charge it all the same
+        (((600, 10.0), (300, -10.0), (300, 10.0), (1200, 10.0)), 1),  # over for a while
+    ],
+)
+def test_a_current_with_a_direction_keeps_it(pieces: tuple[tuple[float, float], ...], sign: int) -> None:
+    """One change of direction says nothing against it, nor does what the mean does not follow."""
+    value = _current(*pieces).value
+    assert value is not None
+    assert value * sign > 5.0
+
+
+def test_a_flicker_around_nought_is_no_change_of_direction() -> None:
+    """Within the dead band a current has none."""
+    assert _current(*[(300, 0.4), (300, -0.4)] * 3, (300, -20.0)).value == pytest.approx(-18.4, abs=0.2)
 
 
 def test_a_smoothed_current_follows_within_minutes_and_not_at_once() -> None:
