@@ -116,6 +116,29 @@ def test_poll_prints_every_report_and_stops_after_the_cycles_asked_for(
     assert lines[-1]["silent"] == []
 
 
+def test_poll_works_the_bank_out_where_nobody_says_it(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Once a round, after its packs; a total waits for all that are known, and one pack is no bank."""
+    known = ("--baud", "115200", "--protocol", "pylon-rs485", "--address", "2")
+    status, lines, _ = run(capsys, "poll", port, *known, "--address", "3", "--cycles", "2", "--interval", "1")
+    assert status == 0
+    assert [line["kind"] for line in lines[1:]] == ["pack", "pack", "bank", "cycle"] * 2
+    first, second, bank = lines[1]["state"], lines[2]["state"], lines[3]
+    assert (bank["online"], bank["counted"], bank["left_out"], bank["weighting"]) == (True, ["2", "3"], {}, "capacity")
+    assert bank["state"]["current"] == pytest.approx(first["current"] + second["current"])
+    assert bank["state"]["cell_voltage_min"] == min(*first["cell_voltages"], *second["cell_voltages"])
+    assert bank["state"]["cell_voltage_min_pack"] == int(bank["lowest_cell_pack"])
+    assert "power" in bank["state"]["derived"]
+
+    status, lines, _ = run(capsys, "poll", port, *known, "--address", "9", "--cycles", "1")
+    (bank,) = (line for line in lines if line["kind"] == "bank")
+    assert (bank["counted"], bank["left_out"]) == (["2"], {"9": "silent"})
+    assert bank["state"]["voltage"] > 40
+    assert not {"current", "power", "remaining_capacity"} & bank["state"].keys()
+
+    status, lines, _ = run(capsys, "poll", port, *known, "--cycles", "1")
+    assert [line["kind"] for line in lines] == ["link", "pack", "cycle"]
+
+
 def test_a_record_of_a_poll_replays_to_the_same_values(
     port: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

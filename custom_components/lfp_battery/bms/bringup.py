@@ -407,7 +407,8 @@ def _needs_no_scan(arguments: argparse.Namespace) -> bool:
 async def _poll(arguments: argparse.Namespace, wrap: _Wrap, seconds: float | None) -> int:
     clock = SystemClock()
     protocol, baudrate = arguments.protocol, arguments.baud
-    addresses: Collection[int] = arguments.address or ()
+    known: Collection[int] = arguments.address or ()
+    addresses = known
     if _needs_no_scan(arguments):
         _check_used(arguments, ("quiet", "family"), "with --protocol, --baud and --address nothing is scanned")
     else:
@@ -418,8 +419,9 @@ async def _poll(arguments: argparse.Namespace, wrap: _Wrap, seconds: float | Non
         _check_addresses(addresses, protocol)
         if report.packs and (away := sorted(set(addresses) - {pack.address for pack in report.packs})):
             say(f"poll: nobody answered the scan at address {_ranges(away)}; asked all the same")
-        addresses = addresses or [pack.address for pack in report.packs] or [report.bank_address or 0]
-    printer = Printer(clock, arguments.cycles, asyncio.Event())
+        known = addresses or [pack.address for pack in report.packs]
+        addresses = known or [report.bank_address or 0]
+    printer = Printer(clock, arguments.cycles, asyncio.Event(), addresses=known)
     client = PolledClient(
         wrap(SerialTransport(arguments.port, baudrate, clock=clock)),
         POLLED[protocol],
@@ -444,7 +446,7 @@ async def _observe(arguments: argparse.Namespace) -> int:
         protocol, baudrate = report.protocol, report.baudrate
         _check_addresses(addresses, protocol)
         addresses = addresses or [pack.address for pack in report.packs]
-    printer = Printer(clock, None, asyncio.Event())
+    printer = Printer(clock, None, asyncio.Event(), addresses=addresses)
     client = ListeningClient(
         SerialTransport(arguments.port, baudrate, clock=clock),
         POLLED[protocol],

@@ -1,14 +1,15 @@
 """What the command line says: JSON lines on standard output, words for the person on standard error."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 import json
 from pathlib import Path
 import sys
 from typing import Any, Final, Literal, NamedTuple, TextIO
 
+from .bank import Member, figures
 from .clients.base import BatteryClient
 from .clock import Clock
 from .decoding import plain, reported
@@ -184,7 +185,10 @@ class Printer:
     cycles: int | None
     done: asyncio.Event
     words: Words = WIRE_WORDS
+    addresses: Collection[int] = ()  # of packs that are known to be there, heard or not
     failed: bool = False  # the line will never open
+    _packs: dict[int, PollReport[PackState]] = field(default_factory=dict)  # as last reported
+    _bank_speaks: bool = False
 
     def _report[StateT: BatteryState](self, kind: str, report: PollReport[StateT]) -> None:
         show(
@@ -198,14 +202,40 @@ class Printer:
 
     def pack_polled(self, report: PollReport[PackState]) -> None:
         """See `ClientListener`."""
+        self._packs[report.address] = report
         self._report("pack", report)
 
     def bank_polled(self, report: PollReport[BankState]) -> None:
         """See `ClientListener`."""
+        self._bank_speaks |= report.state is not None
         self._report("bank", report)
+
+    def _work_out_bank(self) -> None:
+        """What all packs come to, where nobody says it; packs go by their addresses, as in every other line."""
+        known = sorted({*self.addresses, *self._packs})
+        if self._bank_speaks or len(known) < 2:
+            return
+        reports = [self._packs.get(address) for address in known]
+        found = figures(
+            [
+                Member(
+                    number=str(address), state=report.state if report else None, online=bool(report and report.online)
+                )
+                for address, report in zip(known, reports, strict=True)
+            ]
+        )
+        told = {f.name: plain(value) for f in fields(found)[1:] if (value := getattr(found, f.name)) is not None}
+        show(
+            t=round(self.clock.monotonic(), 3),
+            kind="bank",
+            online=any(report and report.online for report in reports),
+            state=reported(found.state),
+            **told,
+        )
 
     def cycle_finished(self, report: CycleReport) -> None:
         """See `ClientListener`."""
+        self._work_out_bank()
         show(kind="cycle", seconds=round(report.seconds, 3), silent=sorted(report.silent))
         if self.cycles is not None:
             self.cycles -= 1
