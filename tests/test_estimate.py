@@ -7,7 +7,6 @@ import pytest
 from custom_components.lfp_battery.bms.model import BatteryState
 from custom_components.lfp_battery.estimate import (
     Rating,
-    RunningTotal,
     Smoothed,
     full_energy,
     stored_energy,
@@ -181,48 +180,3 @@ def test_a_smoothed_current_follows_within_minutes_and_not_at_once() -> None:
         many.observe(float(second), 10.0)
     assert few.value == pytest.approx(6.32, abs=0.01)
     assert many.value == pytest.approx(few.value)
-
-
-def test_a_total_follows_the_batterys_counter_from_where_it_was() -> None:
-    """Also over the time in which nobody listened."""
-    total = RunningTotal()
-    total.counted(3000.0)
-    total.counted(3001.5)
-    assert total.value == 3001.5
-    later = RunningTotal()
-    later.restore(total.value, total.counter)
-    later.counted(3002.0)
-    assert later.value == 3002.0
-
-
-def test_a_total_never_steps_back() -> None:
-    """Not for a counter that is out of order, and not for one that begins anew."""
-    total = RunningTotal()
-    for counter in (1000.0, 999.5, 1000.5):
-        total.counted(counter)
-    assert total.value == 1000.5
-    total.counted(0.0)
-    total.counted(2.0)
-    assert total.value == 1002.5
-
-
-def test_a_counter_that_appears_later_does_not_make_the_total_jump() -> None:
-    """First we counted, then the battery did: the total goes on from where it was."""
-    total = RunningTotal()
-    total.metered(5.0)
-    total.counted(3000.0)
-    total.counted(3001.0)
-    assert total.value == 6.0
-
-
-def test_what_we_counted_while_the_battery_did_not_is_not_counted_again() -> None:
-    """The battery's counter went on meanwhile: only what it counts from now on is added."""
-    total = RunningTotal()
-    total.restore(100.0, 100.0)
-    total.metered(50.0)
-    later = RunningTotal()
-    later.restore(total.value, total.counter)
-    later.counted(150.0)
-    assert later.value == 150.0
-    later.counted(151.0)
-    assert later.value == 151.0

@@ -144,37 +144,3 @@ class Smoothed:
         if (positive := self._mean > 0) is not self._positive and self._positive is not None:
             self._changes.append(when)
         self._positive = positive
-
-
-class RunningTotal:
-    """An energy total in kWh that never steps back, whoever counts: the battery, or our own meter."""
-
-    # A counter that fell by less is an answer out of order; by more, the board was exchanged or its memory cleared.
-    _RESET_BELOW = 0.9
-
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.value: float | None = None
-        self.counter: float | None = None  # the battery's own, as last seen
-        self._metered = 0.0
-
-    def restore(self, value: float | None, counter: float | None) -> None:
-        """Go on from where the last run stopped."""
-        self.value = value
-        self.counter = counter
-
-    def metered(self, total: float) -> None:
-        """Take in our own meter, which began with this run."""
-        self.value = (self.value or 0.0) + max(total - self._metered, 0.0)
-        self._metered = total
-        self.counter = None  # should the battery ever count again, what it counted meanwhile is in here already
-
-    def counted(self, counter: float) -> None:
-        """Take in the battery's counter; when it begins to count late, the total goes on from where it is."""
-        if self.value is None:
-            self.value = counter
-        elif self.counter is not None and counter > self.counter:
-            self.value += counter - self.counter
-        elif self.counter is not None and counter >= self._RESET_BELOW * self.counter:
-            return
-        self.counter = counter
