@@ -106,7 +106,7 @@ def test_every_issue_says_what_it_fills_in() -> None:
     }
     filled_in |= {"unacknowledged_option": {"title"}, "unacknowledged_wiring": {"title"}}
     filled_in["unacknowledged_outside"] = {"title", "command_alone", "command_down"}
-    filled_in |= dict.fromkeys(("mixed_cells", "mixed_capacity", "mixed_models"), {"title", "packs"})
+    filled_in |= {f"mixed_{kind}": {"title", "packs"} for kind in ("cells", "capacity", "models")}
     filled_in |= {"voltage_apart": {"title", "packs", "limit"}, "too_many_packs": {"title", "count", "limit"}}
     filled_in["same_battery"] = {"first", "second", "packs"}
     filled_in["bus_errors"] = {"title", "command", "command_down"}

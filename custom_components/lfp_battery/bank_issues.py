@@ -209,8 +209,8 @@ class BankIssues:
             severity=ir.IssueSeverity.WARNING,
             translation_key=_SAME,
             translation_placeholders={
-                "first": plain(first.title),
-                "second": plain(second.title),
+                "first": first.title,
+                "second": second.title,
                 "packs": _rows(sorted((here.get(serial, ABSENT), there.get(serial, ABSENT)) for serial in serials)),
             },
         )
@@ -288,7 +288,7 @@ def _model(record: Record) -> str | None:
     if not said or (serial and (serial in said or said in serial)):
         return None  # a name that each pack has of its own
     product = find_model(record.manufacturer, said)
-    return said.casefold().upper() if product is None else _likes_of(product)
+    return said if product is None else _likes_of(product)
 
 
 def _likes_of(product: Model) -> str:
