@@ -22,6 +22,7 @@ def _custom_integrations(request: pytest.FixtureRequest) -> None:
     if "hass" in request.fixturenames:
         if "recorder_mock" in request.fixturenames:
             request.getfixturevalue("recorder_mock")  # must be there before Home Assistant is
+        request.getfixturevalue("hass_storage")  # what is remembered is kept in no file that another test would find
         request.getfixturevalue("enable_custom_integrations")
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 import logging
 from typing import Any
 
+from homeassistant.const import CONF_PROTOCOL
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
@@ -197,7 +198,7 @@ async def test_a_battery_that_another_entry_knows_is_known_by_its_address_here(
     hass: HomeAssistant, home: Home, known: dict[str, Any]
 ) -> None:
     """Carried over from a second link: a new device whose entities do not clash with the old ones."""
-    other = MockConfigEntry(domain=DOMAIN, data=known)
+    other = MockConfigEntry(domain=DOMAIN, data={CONF_PROTOCOL: "pylon-rs485", **known})
     other.add_to_hass(hass)
     home.plug(2)
     await home.start()

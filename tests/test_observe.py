@@ -84,26 +84,34 @@ async def test_the_packs_that_were_heard_are_listed(line: FlowLine) -> None:
     assert list(result["data"][CONF_ADDRESSES]) == [2, 3]
 
 
-async def test_the_energy_of_a_slow_master_is_counted_and_that_of_a_break_is_not(line: FlowLine) -> None:
-    """Values that come every minute and a half are its pace; ten minutes without any are a hole."""
+async def test_the_energy_of_a_slow_master_is_counted_and_that_of_a_break_is_estimated(line: FlowLine) -> None:
+    """Values that come every minute and a half are its pace; over ten minutes without any, the pack's charge tells."""
     bus = line.plug(packs=2)
     talk = _inverter(bus, period=0.4)
     result = await line.submit(await line.scan(shared=True), {})
     talk.stop()
     slow = _inverter(bus, period=45.0)
     await line.clock.advance(600)
-    meter = result["result"].runtime_data.packs[2].meter
-    missed, counted = meter.unobserved, meter.charged + meter.discharged
+    account = result["result"].runtime_data.packs[2].account
+
+    def total() -> float:
+        return sum((account.charged, account.discharged))
+
+    def estimated() -> float:
+        return sum((account.estimated_charged, account.estimated_discharged))
+
+    missed, counted, guessed = account.unobserved, total(), estimated()
     await line.clock.advance(900)
-    assert meter.unobserved == missed
-    assert meter.charged + meter.discharged > counted
+    assert (account.unobserved, estimated()) == (missed, guessed)
+    assert total() > counted
     slow.stop()
     await line.clock.advance(600)
-    counted = meter.charged + meter.discharged
+    counted = total()
     slow = _inverter(bus, period=45.0)
     await line.clock.advance(50)
-    assert meter.unobserved > missed + 600
-    assert meter.charged + meter.discharged == counted
+    assert total() - counted == pytest.approx(estimated() - guessed)
+    assert total() > counted
+    assert account.unobserved == missed
     slow.stop()
 
 

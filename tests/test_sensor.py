@@ -1,11 +1,10 @@
-"""What the sensors of a pack show, when they are written, and what of them survives a restart."""
+"""What the sensors of a pack show, and when they are written."""
 
-import json
 from unittest.mock import patch
 
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import Event, EventStateChangedData, EventStateReportedData, HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir, restore_state
+from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.entity import Entity
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -155,26 +154,6 @@ async def test_energy_is_what_flowed(home: Home) -> None:
     assert home.value(2, "energy_discharged") == 0
 
 
-async def test_the_energy_total_goes_on_after_a_restart(hass: HomeAssistant, home: Home) -> None:
-    """What is kept is the exact total, not the one that was last written."""
-    home.plug(1)
-    _steady(home, 0.05)
-    await home.start()
-    await home.wait(500)
-    meter, entity_id = home.link.packs[2].meter, home.entity_id(2, "energy_charged")
-    await hass.config_entries.async_unload(home.entry.entry_id)
-    stored = restore_state.async_get(hass).async_get_stored_state(entity_id)
-    assert stored is not None
-    assert stored.extra_data is not None
-    kept = json.loads(json.dumps(stored.extra_data.as_dict()))
-    assert kept == {"value": pytest.approx(meter.charged, abs=1e-9), "counter": None, "inverted": False}
-    await home.start()
-    assert home.value(2, "energy_charged") == pytest.approx(meter.charged, abs=0.002)
-    assert meter.charged > 0.01
-    await home.wait(500)
-    assert home.value(2, "energy_charged") > 1.8 * meter.charged
-
-
 async def test_a_battery_that_counts_its_energy_is_believed(home: Home) -> None:
     """Its counter is the total from the beginning, and neither a gap nor our own sums add to it."""
     home.plug(1)
@@ -195,30 +174,14 @@ def _feed(home: Home, received: float, **values: float | None) -> None:
     home.link.pack_polled(PollReport(address=9, state=state, online=True, received=received, identity=identity))
 
 
-async def test_inverting_the_current_does_not_book_one_counter_onto_the_other(hass: HomeAssistant, home: Home) -> None:
-    """A battery that counts, read the other way round after a restart: each total goes on from where it was."""
-    home.plug(1)
-    await home.start()
-    _feed(home, 1000.0, power=500.0, energy_charged=3000.0, energy_discharged=1000.0)
-    await hass.async_block_till_done()
-    await hass.config_entries.async_unload(home.entry.entry_id)
-    hass.config_entries.async_update_entry(home.entry, options={CONF_INVERT_CURRENT: True})
-    await home.start()
-    for received, more in ((2000.0, 0.5), (2010.0, 1.5)):
-        _feed(home, received, power=500.0, energy_charged=3000.0 + more, energy_discharged=1000.0)
-        await hass.async_block_till_done()
-    assert home.value(9, "energy_charged") == 3000.0
-    assert home.value(9, "energy_discharged") == 1001.0
-
-
 async def test_a_stretch_of_unknown_power_is_not_bridged(home: Home) -> None:
     """The pack answers, but not with its power: no energy is made up for that time."""
     home.plug(1)
     await home.start()
     for received, power in ((1000.0, 3600.0), (1010.0, None), (1050.0, None), (1055.0, 3600.0), (1065.0, 3600.0)):
         _feed(home, received, power=power)
-    assert home.link.packs[9].meter.charged == pytest.approx(0.01)
-    assert home.link.packs[9].meter.unobserved == 55.0
+    assert home.link.packs[9].account.charged == pytest.approx(0.01)
+    assert home.link.packs[9].account.unobserved == 55.0
 
 
 async def test_an_inverted_nought_has_no_sign(home: Home) -> None:

@@ -1,0 +1,251 @@
+"""What is remembered of packs and bank over restarts, swaps and deletions."""
+
+from datetime import timedelta
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import device_registry as dr
+from homeassistant.util import dt as dt_util
+import pytest
+from pytest_homeassistant_custom_component.common import async_fire_time_changed
+
+from custom_components.lfp_battery import async_remove_config_entry_device as remove
+from custom_components.lfp_battery.bms.model import Identity, PackState, PollReport
+from custom_components.lfp_battery.const import CONF_INVERT_CURRENT, DOMAIN
+from tests.home import CYCLE, Home
+from tests.simulator.bank import Steady
+from tests.simulator.pack import PackSpec, SimPack
+
+_COUNTING = PollReport(address=9, state=None, identity=Identity(serial="PPTCOUNTS0000009"), online=True)
+
+
+def _kept(home: Home, hass_storage: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = hass_storage[f"{DOMAIN}.{home.entry.entry_id}"]["data"]
+    return found
+
+
+def _totals(home: Home, address: int | None) -> tuple[float, float]:
+    return home.value(address, "energy_charged"), home.value(address, "energy_discharged")
+
+
+async def _restart(home: Home, **options: Any) -> None:
+    """Unload the entry, change its options, load it again."""
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    home.hass.config_entries.async_update_entry(home.entry, options={**home.entry.options, **options})
+    assert await home.start()
+
+
+async def _count(home: Home, charged: float, discharged: float, seconds: float = 10.0) -> None:
+    """Let a pack at address 9 answer that counts its energy itself."""
+    await home.wait(seconds)
+    state = PackState(address=9, power=500.0, energy_charged=charged, energy_discharged=discharged)
+    report = PollReport(
+        address=9, state=state, identity=_COUNTING.identity, online=True, received=home.clock.monotonic()
+    )
+    home.link.pack_polled(report)
+    await home.hass.async_block_till_done()
+
+
+async def test_totals_go_on_after_a_restart_and_the_time_between_is_estimated(home: Home) -> None:
+    """A minute and a half without Home Assistant: the pack's own count of its charge tells what flowed."""
+    home.plug(1)
+    home.bank.profile = Steady(rate=0.5)
+    await home.start()
+    await home.wait(500)
+    account, power = home.link.packs[2].account, home.value(2, "power")
+    assert account.charged is not None
+    before, began = account.charged, home.clock.monotonic()
+    assert before > 0.01
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    await home.clock.advance(90)
+    await home.start()
+    await home.wait(60)
+    account = home.link.packs[2].account
+    flowed = power * (home.clock.monotonic() - began) / 3_600_000
+    assert account.charged is not None
+    assert account.charged - before == pytest.approx(flowed, rel=0.15)
+    assert account.estimated_charged == pytest.approx(power * 90 / 3_600_000, rel=0.25)
+    assert home.value(2, "energy_charged") == pytest.approx(account.charged, abs=0.011)
+    assert account.unobserved == 0
+
+
+async def test_a_loss_of_power_costs_some_minutes_at_most(
+    hass: HomeAssistant, home: Home, hass_storage: dict[str, Any]
+) -> None:
+    """It is written every five minutes, however often the packs answer."""
+    home.plug(1)
+    home.bank.profile = Steady(rate=0.5)
+    await home.start()
+    await home.wait(100)
+    assert f"{DOMAIN}.{home.entry.entry_id}" not in hass_storage
+    for minutes in (5.1, 10.3):
+        async_fire_time_changed(hass, dt_util.utcnow() + timedelta(minutes=minutes))
+        await hass.async_block_till_done()
+        energy = _kept(home, hass_storage)["units"][home.link.packs[2].identity]["energy"]
+        assert energy["charged"]["total"] == home.link.packs[2].account.charged > 0
+        await home.wait(100)
+
+
+async def test_inverting_the_current_swaps_both_totals_once(home: Home, hass_storage: dict[str, Any]) -> None:
+    """A battery that counts, read the other way round: each total goes on under its right name, at every restart."""
+    home.plug(1)
+    await home.start()
+    await _count(home, 3000.0, 1000.0)
+    await _count(home, 3000.5, 1000.0, 3600)
+    assert _totals(home, 9) == (3000.5, 1000.0)
+    await _restart(home, **{CONF_INVERT_CURRENT: True})
+    await _count(home, 3000.5, 1000.0)
+    assert _totals(home, 9) == (1000.0, 3000.5)
+    await _count(home, 3001.5, 1000.0, 3600)
+    assert _totals(home, 9) == (1000.0, 3001.5)
+    await _restart(home)
+    await _count(home, 3001.5, 1000.25, 3600)
+    assert _totals(home, 9) == (1000.25, 3001.5)
+    assert _kept(home, hass_storage)["inverted"] is True
+    await _restart(home, **{CONF_INVERT_CURRENT: False})
+    await _count(home, 3001.5, 1000.25)
+    assert _totals(home, 9) == (3001.5, 1000.25)
+
+
+async def test_a_bank_that_was_swapped_without_being_saved_is_not_swapped_twice(
+    home: Home, hass_storage: dict[str, Any]
+) -> None:
+    """What is read again is what was kept before the swap."""
+    home.plug(1)
+    await home.start()
+    await _count(home, 3000.0, 1000.0)
+    await home.wait()
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    kept = dict(hass_storage[f"{DOMAIN}.{home.entry.entry_id}"])
+    home.hass.config_entries.async_update_entry(home.entry, options={CONF_INVERT_CURRENT: True})
+    for _ in range(2):
+        assert await home.start()
+        account = home.link.packs[9].account
+        assert (account.charged, account.discharged) == (1000.0, 3000.0)
+        await home.hass.config_entries.async_unload(home.entry.entry_id)
+        hass_storage[f"{DOMAIN}.{home.entry.entry_id}"] = kept
+
+
+async def test_the_energy_of_a_bank_begins_with_what_its_packs_have_and_grows_with_them(home: Home) -> None:
+    """Three packs: their sum from the first round on, over a restart as well."""
+    home.plug(3)
+    home.bank.profile = Steady(rate=0.3)
+    await home.start()
+    await home.wait(600)
+
+    def charged() -> float:
+        return sum(pack.account.charged or 0.0 for pack in home.link.packs.values())
+
+    assert home.link.bank.account.charged == pytest.approx(charged())
+    assert charged() > 0.1
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    await home.clock.advance(200)
+    await home.start()
+    await home.wait(60)
+    bank = home.link.bank.account
+    assert bank.charged == pytest.approx(charged())
+    assert bank.estimated_charged == pytest.approx(sum(p.account.estimated_charged for p in home.link.packs.values()))
+    assert bank.estimated_charged > 0
+    assert home.value(None, "energy_charged") == pytest.approx(bank.charged, abs=0.011)
+
+
+async def test_the_energy_of_a_bank_does_not_fall_when_a_pack_is_deleted(home: Home) -> None:
+    """Three packs, of which one is taken out: what flowed through it has flowed."""
+    home.plug(3)
+    home.bank.profile = Steady(rate=0.3)
+    await home.start()
+    await home.wait(300)
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    before, device = home.link.bank.account.charged, home.device(3)
+    assert before is not None
+    assert await home.drive(remove(home.hass, home.entry, device))
+    dr.async_get(home.hass).async_remove_device(device.id)
+    await home.wait(60)
+    assert before < (home.link.bank.account.charged or 0) < before + 1
+    assert home.value(None, "energy_charged") >= round(before, 2)
+
+
+async def test_a_pack_that_is_deleted_is_forgotten_and_one_that_was_exchanged_is_not(
+    home: Home, hass_storage: dict[str, Any]
+) -> None:
+    """The battery that was taken out goes on where it stopped when it is put back; a deleted one begins anew."""
+    home.plug(2)
+    home.bank.profile = Steady(rate=0.3)
+    await home.start()
+    await home.wait(600)
+    first, identity = home.bank.packs[3], home.link.packs[3].identity
+    charged = home.link.packs[3].account.charged
+    assert charged is not None
+    assert charged > 0
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    home.bank.add(3, SimPack(PackSpec(serial="PPTSECOND0000003", seed=7)))
+    await home.wait(300)
+    second, device = home.link.packs[3].identity, home.device(3)
+    assert second != identity
+    assert (home.link.packs[3].account.charged or 0.0) < charged
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    home.bank.add(3, first)
+    await home.wait(300)
+    assert home.link.packs[3].identity == identity
+    assert (home.link.packs[3].account.charged or 0.0) >= charged
+    assert await home.drive(remove(home.hass, home.entry, device))
+    dr.async_get(home.hass).async_remove_device(device.id)
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    assert set(_kept(home, hass_storage)["units"]) == {*_identities(home), home.entry.entry_id}
+
+
+def _identities(home: Home) -> set[str]:
+    return {record["identifier"] for record in home.entry.data["packs"].values()}
+
+
+async def test_a_device_that_was_deleted_while_nothing_was_loaded_is_forgotten_when_it_is(
+    home: Home, hass_storage: dict[str, Any]
+) -> None:
+    """What is kept never outgrows what the home knows."""
+    home.plug(2)
+    await home.start()
+    await home.wait(60)
+    gone, device = home.link.packs[3].identity, home.device(3)
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    assert gone in _kept(home, hass_storage)["units"]
+    home.bank.remove(3)
+    assert await remove(home.hass, home.entry, device)
+    dr.async_get(home.hass).async_remove_device(device.id)
+    await home.start()
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    assert gone not in _kept(home, hass_storage)["units"]
+
+
+async def test_nothing_is_kept_of_an_entry_that_is_removed(home: Home, hass_storage: dict[str, Any]) -> None:
+    """Its file goes with it."""
+    home.plug(1)
+    await home.start()
+    await home.wait(60)
+    await home.hass.config_entries.async_remove(home.entry.entry_id)
+    await home.hass.async_block_till_done()
+    assert not [key for key in hass_storage if key.startswith(DOMAIN)]
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {},
+        {"inverted": "no", "units": []},
+        {"inverted": True, "units": {"0123456789abcdef0123456789abcdef_2": 7}},
+        {"units": {"PPT0000000000002": {"energy": [1], "upkeep": "x"}}},
+        {"units": {"PPT0000000000002": {"energy": {"charged": {"total": "x"}}, "upkeep": {"last_full": 3}}}},
+        [],
+    ],
+)
+async def test_a_memory_that_cannot_be_read_is_no_reason_not_to_load(
+    home: Home, hass_storage: dict[str, Any], kept: Any
+) -> None:
+    """Whoever edited it: the totals begin anew."""
+    home.plug(1)
+    hass_storage[f"{DOMAIN}.{home.entry.entry_id}"] = {"version": 1, "minor_version": 1, "key": "", "data": kept}
+    assert await home.start()
+    await home.wait(60)
+    assert home.value(2, "energy_charged") >= 0
