@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from custom_components.lfp_battery.bms.catalog import Recharge, find_family
+from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.model import Alarm, BatteryState, Condition, Mode, Severity
 from custom_components.lfp_battery.bms.upkeep import Upkeep
+from tests.simulator.bank import DayProfile, SimBank
+from tests.simulator.pack import PackSpec
 
 START = datetime(2026, 3, 1, 6, tzinfo=UTC)
 MONTH = timedelta(days=365.25 / 12)
@@ -381,3 +384,50 @@ def test_what_counts_as_almost_no_current_follows_the_capacity(capacity: dict[st
     """8 A are little for 200 Ah, and much where nothing says how large a pack is."""
     state = BatteryState(soc=60.0, cell_voltages=(3.45, 3.45), **capacity)
     assert Story().see(state, 8.0).calibration_advised is advised
+
+
+def _days(
+    profile: DayProfile, *, days: int, wrong: float = 0.0, obedient: bool = True, spec: PackSpec | None = None
+) -> Upkeep:
+    """A simulated pack in a house, read every half minute, with a counter that is wrong by so many per cent."""
+    bank = SimBank(1, DrivenClock(), spec=spec, profile=profile, obedient=obedient)
+    battery = next(iter(bank.packs.values()))
+    story = Story(Upkeep(rule("es_wall")))
+    for _ in range(days * 2880):
+        bank.step(30.0)
+        state = BatteryState(
+            soc=min(max(battery.soc + wrong, 0.0), 100.0),
+            full_capacity=battery.full_capacity,
+            cell_voltages=tuple(battery.cell_voltages),
+            cell_temperatures=battery.cell_temperatures,
+            mode=battery.mode,
+            alarms=battery.alarms,
+        )
+        story.upkeep.observe(story.now, state, battery.current)
+        story.wait(timedelta(seconds=30))
+    return story.upkeep
+
+
+_SUMMER, _WINTER = DayProfile(), DayProfile(solar=0.05)
+_TO_THE_ENDS = DayProfile(solar=0.25, evening=0.2)
+
+
+@pytest.mark.parametrize(
+    ("upkeep", "advised", "full"),
+    [
+        (lambda: _days(_SUMMER, days=2), False, True),
+        (lambda: _days(_WINTER, days=3), None, False),
+        (lambda: _days(_TO_THE_ENDS, days=3, obedient=False), False, True),
+        (lambda: _days(_TO_THE_ENDS, days=2, obedient=False, spec=PackSpec(temperature=2.0)), False, True),
+        (lambda: _days(_SUMMER, days=1, wrong=-25.0), True, True),
+        (lambda: _days(DayProfile(solar=0.05, evening=0.2), days=1, wrong=30.0, obedient=False), True, True),
+    ],
+    ids=["summer", "winter", "to both ends", "cold", "says too little", "says too much"],
+)
+def test_days_of_a_simulated_house_bring_no_advice_unless_the_counter_is_wrong(
+    upkeep: Callable[[], Upkeep], advised: bool | None, full: bool
+) -> None:
+    """Every reading of the day is judged, loads, protections and relaxing cells included."""
+    seen = upkeep()
+    assert seen.calibration_advised is advised
+    assert (seen.last_full is not None) is full
