@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+import subprocess
 import sys
 import time
 from typing import Any
@@ -36,6 +37,7 @@ _PACKS = 14
 _BAUD = 9600
 _BOUND = 1.05  # of wire, turn-round and pauses
 _FOUND, _FOUND_AGAIN = 30.0, 3.0  # s, of a scan
+_COMPARED = (3, 10, 13, 19)  # hours in which every value is written too: night, sun, a full bank, evening
 _JUDGED = 3.0  # times as long as decoding a reading may take to judge it; measured 1.6: 13 us to 8
 
 
@@ -225,10 +227,21 @@ def _listening() -> bool:
     return ok
 
 
+def _home() -> bool:
+    """Days of a whole Home Assistant; in a process of its own, because it takes the clock over."""
+    sys.stdout.flush()
+    hours = map(str, _COMPARED)
+    done = subprocess.run([sys.executable, "-m", "scripts.long_day", "--every", *hours], check=False)
+    return done.returncode == 0
+
+
 def main() -> int:
     """Print everything; 1 when a bound is broken."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--full", action="store_true", help="also how long a scan takes, for every family and protocol")
+    parser.add_argument(
+        "--home", action="store_true", help="also days of a whole Home Assistant, about a quarter of an hour"
+    )
     arguments = parser.parse_args()
     print(f"{_PACKS} packs at {_BAUD} baud, analog and alarms every cycle; in-memory line, simulated time")
     ok = asyncio.run(_on_driven_clock())
@@ -243,6 +256,8 @@ def main() -> int:
         ok &= _scans()
         print("listening on a CAN bus, simulated time, in seconds")
         ok &= _listening()
+    if arguments.home:
+        ok &= _home()
     print("bench: every bound is kept" if ok else "bench: a bound is BROKEN")
     return 0 if ok else 1
 

@@ -40,8 +40,7 @@ energy:
 history:
 logbook:
 recorder:
-  commit_interval: 1
-logger:
+{recorder}logger:
   default: warning
   logs:
     custom_components.lfp_battery: info
@@ -101,29 +100,7 @@ class Home:
 
         `set_up`: domains of integrations that are set up at once, because they have no dialog.
         """
-        shutil.rmtree(self.directory, ignore_errors=True)
-        custom = self.directory / "custom_components"
-        custom.mkdir(parents=True)
-        configuration = _CONFIGURATION + "".join(f"{domain}:\n" for domain in set_up)
-        (self.directory / "configuration.yaml").write_text(configuration, encoding="utf-8")
-        # A package of its own: Home Assistant takes its directory out of the path again, and would find only those of
-        # the directory that it is started in.
-        (custom / "__init__.py").touch()
-        for component in components:
-            (custom / component.name).symlink_to(component)
-        self._store(ONBOARDING_KEY, ONBOARDING_VERSION, 1, {"done": STEPS})
-        # Not in the configuration: from there it would be on trial, and taken back after five minutes.
-        listener: dict[str, Any] = http_config.HTTP_STORAGE_SCHEMA({"server_host": [HOST], "server_port": self.port})
-        self._store(
-            http_config.STORAGE_KEY,
-            http_config.STORAGE_VERSION,
-            http_config.STORAGE_MINOR_VERSION,
-            {
-                http_config.KEY_STABLE: {**listener, "created_at": "", "error": None, "error_message": None},
-                http_config.KEY_PENDING: None,
-                http_config.KEY_YAML_MIGRATION_DONE: True,
-            },
-        )
+        self.lay_out(components, set_up=set_up, recorder="  commit_interval: 1\n")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "homeassistant", "--script", "auth"),
             *("--config", self.directory, "add", USER, PASSWORD),
@@ -134,7 +111,34 @@ class Home:
         if process.returncode:
             raise HomeError(f"the login could not be created: {output.decode().strip()}")
 
-    def _store(self, key: str, version: int, minor_version: int, data: Mapping[str, Any]) -> None:
+    def lay_out(self, components: Iterable[Path], *, set_up: Iterable[str] = (), recorder: str = "") -> None:
+        """Make the files of an empty home that nobody can log in to; `recorder`: lines of its configuration."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+        custom = self.directory / "custom_components"
+        custom.mkdir(parents=True)
+        configuration = _CONFIGURATION.format(recorder=recorder) + "".join(f"{domain}:\n" for domain in set_up)
+        (self.directory / "configuration.yaml").write_text(configuration, encoding="utf-8")
+        # A package of its own: Home Assistant takes its directory out of the path again, and would find only those of
+        # the directory that it is started in.
+        (custom / "__init__.py").touch()
+        for component in components:
+            (custom / component.name).symlink_to(component)
+        self.store(ONBOARDING_KEY, ONBOARDING_VERSION, 1, {"done": STEPS})
+        # Not in the configuration: from there it would be on trial, and taken back after five minutes.
+        listener: dict[str, Any] = http_config.HTTP_STORAGE_SCHEMA({"server_host": [HOST], "server_port": self.port})
+        self.store(
+            http_config.STORAGE_KEY,
+            http_config.STORAGE_VERSION,
+            http_config.STORAGE_MINOR_VERSION,
+            {
+                http_config.KEY_STABLE: {**listener, "created_at": "", "error": None, "error_message": None},
+                http_config.KEY_PENDING: None,
+                http_config.KEY_YAML_MIGRATION_DONE: True,
+            },
+        )
+
+    def store(self, key: str, version: int, minor_version: int, data: Mapping[str, Any]) -> None:
+        """Write a file of Home Assistant's storage, before it runs."""
         path = self.directory / ".storage" / key
         path.parent.mkdir(exist_ok=True)
         content = {"version": version, "minor_version": minor_version, "key": key, "data": data}
