@@ -295,6 +295,8 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     pause: Pause | None = None  # of a link that somebody else may want for a while
     packs: Mapping[int, LfpPackCoordinator] = MappingProxyType({})
     unasked: frozenset[int] = frozenset()  # addresses of packs whose devices are disabled
+    # Names of the fields that can be worked out; none with fewer than two packs, as one is its own bank.
+    derivable: frozenset[str] = frozenset()
     figures = BankFigures(state=BankState())  # as they were last worked out
     _answers = 0  # of all packs, as far as the figures hold them
 
@@ -308,11 +310,6 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     def fields(self) -> frozenset[str]:
         """See `LfpCoordinator`; what the bank never says itself may be worked out of its packs."""
         return self.record.fields | self.derivable
-
-    @property
-    def derivable(self) -> frozenset[str]:
-        """Names of the fields that can be worked out; none with fewer than two packs, as one is its own bank."""
-        return bank.derivable([pack.record.fields for pack in self.packs.values()]) - self.record.fields
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -338,6 +335,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @callback
     def async_renew(self) -> None:
         """Work out the figures anew and tell the entities."""
+        self.derivable = bank.derivable([pack.record.fields for pack in self.packs.values()]) - self.record.fields
         members = self.members if self.derivable else ()
         # what it said before it fell silent is not shown beside what its packs say now
         own = self.data.state if self.replies or not self.packs_online else None
@@ -349,6 +347,8 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
 
     def _packs_answered(self) -> None:
         """Count the figures as an answer where the bank gives none, and begin its energy with what its packs have."""
+        if not self.derivable:
+            return
         if not self.speaks:
             self.revision += 1
             state = self.figures.state

@@ -119,6 +119,7 @@ class LfpLink:
             self._register(unit)
         self._memory.keep(lambda identity: self._device_of(identity) is not None)
         self._update_skipped()
+        self.bank.async_renew()
         await self._issues.async_start()
         self._bank_issues.async_start()
         self._entry.async_on_unload(self._hass.bus.async_listen(dr.EVENT_DEVICE_REGISTRY_UPDATED, self._device_changed))
@@ -148,9 +149,11 @@ class LfpLink:
             frames, errors = known.get("frames_received"), known.get("errors")
             if isinstance(frames, int) and isinstance(errors, int):
                 self._issues.bus_heard(frames, errors, self._clock.monotonic())
-        for unit in self.units:
-            if unit.age is not None and unit.age > SHORTEST_INTERVAL:
-                unit.async_update_listeners()
+        stale = [unit for unit in self.units if unit.age is not None and unit.age > SHORTEST_INTERVAL]
+        if stale and self.bank not in stale:
+            stale.append(self.bank)  # whether a bank may be acted by goes by its packs
+        for unit in stale:
+            unit.async_update_listeners()
 
     @callback
     def _stop_timer(self) -> None:

@@ -1,0 +1,192 @@
+"""When a bank over packs is there, when its figures are renewed, and what a refresh of it reads."""
+
+from collections import Counter
+
+from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
+from homeassistant.core import Event, EventStateChangedData, EventStateReportedData, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
+import pytest
+
+from custom_components.lfp_battery import async_remove_config_entry_device as remove
+from tests.home import CYCLE, Home
+from tests.simulator.pack import PackSpec, SimPack
+
+_LONE = {"link", "packs_online"}  # what a bank has whose one pack says everything
+_WORKED_OUT = {"soc", "voltage", "current", "power", "energy_charged", "energy_discharged"}
+
+
+def _keys(home: Home) -> set[str]:
+    return set(home.entities(home.bank_device()))
+
+
+async def _take_out(home: Home, address: int) -> None:
+    """Remove a pack from the line, and its device once that is allowed."""
+    home.bank.remove(address)
+    await home.wait(5 * CYCLE)
+    device = home.device(address)
+    assert await home.drive(remove(home.hass, home.entry, device))
+    dr.async_get(home.hass).async_remove_device(device.id)
+    await home.hass.async_block_till_done()
+
+
+async def test_one_pack_is_its_own_bank(home: Home) -> None:
+    """Nothing is shown twice."""
+    home.plug(1)
+    await home.start()
+    await home.wait(3 * CYCLE)
+    assert _keys(home) == _LONE
+
+
+async def test_the_bank_appears_with_the_second_pack_and_goes_with_it(hass: HomeAssistant, home: Home) -> None:
+    """No reload either way, and nothing stays behind as unavailable; what a person named keeps its name."""
+    home.plug(1)
+    await home.start()
+    home.bank.add(3, SimPack(PackSpec(serial="PPTLATE000000003")))
+    await home.wait(300)
+    assert _keys(home) > _WORKED_OUT
+    assert home.value(None, "power") == pytest.approx(home.value(2, "power") + home.value(3, "power"), abs=0.2)
+    assert home.state(None, "soc").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+    before = home.entity_id(None, "soc")
+    await _take_out(home, 3)
+    assert _keys(home) == _LONE
+    assert hass.states.get(before) is None
+    home.bank.add(3, SimPack(PackSpec(serial="PPTLATE000000003")))
+    await home.wait(300)
+    assert home.entity_id(None, "soc") == before
+    assert home.state(None, "soc").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+
+
+async def test_a_bank_whose_packs_were_deleted_while_nothing_was_loaded_is_gone_too(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """Entities nobody will ever fill again do not come back with a restart."""
+    home.plug(2)
+    await home.start()
+    await home.wait(CYCLE)
+    assert _keys(home) > _WORKED_OUT
+    device = home.device(3)
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    home.bank.remove(3)
+    assert await remove(hass, home.entry, device)
+    dr.async_get(hass).async_remove_device(device.id)
+    await home.start()
+    await home.wait(CYCLE)
+    assert _keys(home) == _LONE
+
+
+async def test_a_bank_of_sleeping_packs_has_its_entities(home: Home) -> None:
+    """What was once seen is known after a restart, whoever answers then."""
+    home.plug(3)
+    await home.start()
+    await home.wait(CYCLE)
+    known = _keys(home)
+    await home.hass.config_entries.async_unload(home.entry.entry_id)
+    home.speaker_silent(True)
+    await home.start()
+    assert _keys(home) == known
+    assert home.state(None, "soc").state == STATE_UNAVAILABLE
+    home.speaker_silent(False)
+    await home.wait(120)
+    assert home.state(None, "soc").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+
+
+async def test_what_is_integrated_is_written_once_a_round_however_many_packs_there_are(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """Three packs at rest for ten rounds: ten reports of power, not thirty, and nothing else."""
+    home.plug(3)
+    home.bank.frozen = True
+    await home.start()
+    await home.wait(3 * CYCLE)
+    written: Counter[str] = Counter()
+
+    @callback
+    def note(event: Event[EventStateChangedData] | Event[EventStateReportedData]) -> None:
+        written[event.data["entity_id"]] += 1
+
+    for kind in ("state_changed", "state_reported"):
+        hass.bus.async_listen(kind, note, event_filter=callback(lambda data: True))
+    await home.wait(100)
+    ours = {entry.entity_id: key for key, entry in home.entities(home.bank_device()).items()}
+    counted = {ours[entity_id]: times for entity_id, times in written.items() if entity_id in ours}
+    assert counted == dict.fromkeys(("soc", "voltage", "current", "power"), 10)
+
+
+async def test_a_pack_that_falls_silent_shows_in_the_bank_at_once(home: Home) -> None:
+    """Not a round later: totals are unknown, and what is left is there."""
+    home.plug(3)
+    await home.start()
+    await home.wait(CYCLE)
+    home.bank.packs[3].silent = True
+    await home.wait(4 * CYCLE)
+    assert home.state(None, "power").state == STATE_UNKNOWN
+    assert home.state(None, "voltage").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+    home.speaker_silent(True)
+    await home.wait(4 * CYCLE)
+    assert home.state(None, "voltage").state == STATE_UNAVAILABLE
+    home.speaker_silent(False)
+    await home.wait(120)
+    assert home.state(None, "power").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+
+
+async def test_a_lost_link_takes_the_bank_with_it(home: Home) -> None:
+    """Within two seconds, and it is back when all packs have answered."""
+    home.plug(2)
+    await home.start()
+    await home.wait(CYCLE)
+    home.bus.unplug()
+    await home.wait(2)
+    assert home.state(None, "soc").state == home.state(None, "energy_charged").state == STATE_UNAVAILABLE
+    home.bus.replug()
+    await home.wait(10 + CYCLE)
+    assert home.state(None, "power").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
+
+
+async def test_a_refresh_of_the_bank_reads_every_pack_once(home: Home) -> None:
+    """`homeassistant.update_entity` on the bank: what is shown then is what the packs say now."""
+    home.plug(3)
+    await home.start()
+    await home.wait(6 * CYCLE)
+    await home.quiet()
+    for pack in home.bank.packs.values():
+        pack.set_soc(11)
+    asked = home.bus.request_count
+    await home.update_entity([home.entity_id(None, "soc"), home.entity_id(None, "power")])
+    requests = list(home.bus.requests)[asked - home.bus.request_count :]
+    assert {request[3:5] for _, request in requests} == {b"02", b"03", b"04"}
+    assert len(requests) <= 3 * 8  # a charge that jumps is read again
+    assert home.value(None, "soc") == pytest.approx(11, abs=0.2)
+
+
+async def test_a_refresh_of_the_bank_leaves_out_a_pack_whose_device_is_disabled(home: Home) -> None:
+    """Nobody wants to see it; the bank says that it is not counted by knowing no total."""
+    home.plug(3)
+    await home.start()
+    await home.wait(CYCLE)
+    dr.async_get(home.hass).async_update_device(home.device(3).id, disabled_by=dr.DeviceEntryDisabler.USER)
+    await home.wait(3 * CYCLE)
+    await home.quiet()
+    asked = home.bus.request_count
+    await home.update_entity(home.entity_id(None, "soc"))
+    requests = list(home.bus.requests)[asked - home.bus.request_count :]
+    assert {request[3:5] for _, request in requests} == {b"02", b"04"}
+    assert home.state(None, "power").state == STATE_UNKNOWN
+
+
+async def test_with_polling_disabled_the_bank_follows_each_pack_that_is_asked_for(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """No round ever ends there."""
+    home.plug(2)
+    await home.start()
+    await home.wait(CYCLE)
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    hass.config_entries.async_update_entry(home.entry, pref_disable_polling=True)
+    assert await home.start()
+    for address in (2, 3):
+        await home.update_entity(home.entity_id(address, "soc"))
+    home.bank.packs[2].set_soc(20)
+    home.bank.packs[3].set_soc(20)
+    for address in (2, 3):
+        await home.update_entity(home.entity_id(address, "soc"))
+    assert home.value(None, "soc") == pytest.approx(20, abs=0.3)
