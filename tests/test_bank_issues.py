@@ -317,6 +317,20 @@ async def test_a_battery_that_is_read_over_two_links_is_told_once(hass: HomeAssi
     assert _issues(hass) == {}
 
 
+async def test_a_battery_on_a_cable_and_on_a_bus_is_told(hass: HomeAssistant, line: FlowLine) -> None:
+    """There the bank gives the serial number of its first pack, so its number is a dash; the entry names both."""
+    pack = SimPack(PackSpec(serial="HCABLEANDBUS0001"))
+    line.plug(packs={2: pack})
+    serial = await line.add()
+    line.plug_bus(sends="victron", packs={1: pack}, inverter="victron")
+    bus = await line.add_bus()
+    await line.settle(60)
+    issue = _issues(hass)["same_battery"]
+    places = {serial.entry_id: "1", bus.entry_id: "–"}
+    first, second = (places[entry_id] for entry_id in sorted(places))
+    assert f"| {first} | {second} |" in _shown(issue)
+
+
 def _second_link(*serials: str) -> MockConfigEntry:
     """An entry that knows packs by these serial numbers, and is not loaded."""
     return MockConfigEntry(

@@ -70,7 +70,7 @@ class BankIssues:
         """Judge anew, after a round over the packs."""
         self._renew_pairs()
         most, apart = bank.settings.most_packs, bank.settings.apart
-        packs = {pack.number: pack for address, pack in bank.packs.items() if address not in bank.unasked}
+        packs = {pack.number: pack for address, pack in sorted(bank.packs.items()) if address not in bank.unasked}
         standings = {number: _standing(pack) for number, pack in packs.items() if pack.data.received is not None}
         found = self._found(list(standings.values()), most, apart)
         if most is not None and (bank.state.modules or 0) > most:
@@ -89,6 +89,8 @@ class BankIssues:
                 self._withdraw(mismatch)
             elif finding is not None or known:
                 self._settle(mismatch, finding, bank, max(len(standings), bank.state.modules or 0))
+            else:
+                self._since.pop(mismatch, None)
 
     def _found(self, packs: list[Standing], most: int | None, apart: float | None) -> dict[Mismatch, Finding]:
         """What speaks against these packs now; voltages that were too far apart stay so until they are clearly nearer."""
@@ -199,7 +201,6 @@ class BankIssues:
             ir.async_delete_issue(self._hass, DOMAIN, issue_id)
 
     def _tell_of_pair(self, first: ConfigEntry[Any], second: ConfigEntry[Any], serials: set[str]) -> None:
-        here, there = (_numbers(entry.data) for entry in (first, second))
         ir.async_create_issue(
             self._hass,
             DOMAIN,
@@ -211,7 +212,7 @@ class BankIssues:
             translation_placeholders={
                 "first": first.title,
                 "second": second.title,
-                "packs": _rows(sorted((here.get(serial, ABSENT), there.get(serial, ABSENT)) for serial in serials)),
+                "packs": _rows(_places(first.data, second.data, serials)),
             },
         )
 
@@ -236,12 +237,19 @@ def _pair_issues(hass: HomeAssistant, entry_id: str) -> list[str]:
     ]
 
 
+def _places(one: Mapping[str, Any], other: Mapping[str, Any], serials: set[str]) -> list[tuple[str, str]]:
+    """What the owner calls the packs with these serial numbers, on either side; a dash where the bank gives it."""
+    here, there = (_numbers(data) for data in (one, other))
+    ordered = [serial for serial in [*here, *(serial for serial in there if serial not in here)] if serial in serials]
+    return [(here.get(serial, ABSENT), there.get(serial, ABSENT)) for serial in ordered] or [(ABSENT, ABSENT)]
+
+
 def _numbers(data: Mapping[str, Any]) -> dict[str, str]:
-    """What the owner calls the packs of an entry, by their serial numbers."""
+    """The numbers of an entry's packs by their serial numbers."""
     protocol = PROTOCOLS[data[CONF_PROTOCOL]]
-    records = {int(address): Record.from_mapping(record) for address, record in data[CONF_PACKS].items()}
+    packs = sorted(data.get(CONF_PACKS, {}).items(), key=lambda item: int(item[0]))
     return {
-        record.serial: protocol.pack_number(address) for address, record in records.items() if record.serial is not None
+        serial: protocol.pack_number(int(at)) for at, record in packs if (serial := record.get("serial")) is not None
     }
 
 
