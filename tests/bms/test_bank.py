@@ -94,6 +94,12 @@ def test_all_packs_count_by_the_same_kind_of_capacity() -> None:
     assert nothing.weighting is Weighting.EQUAL
 
 
+def test_full_packs_make_a_full_bank_and_no_hair_more() -> None:
+    """By these capacities the rounding of a weighted mean alone would end above 100 %."""
+    full = [replace(PACK, soc=100.0, full_capacity=capacity) for capacity in (249.6, 267.2)]
+    assert figures(bank_of(*full)).state.soc == 100.0
+
+
 def test_every_pack_is_counted_or_left_out_for_a_reason() -> None:
     """And a pack that is left out takes no part in the spread."""
     found = figures(

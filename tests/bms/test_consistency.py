@@ -63,7 +63,7 @@ def test_a_model_is_the_same_however_it_is_written() -> None:
 
 
 def test_idle_packs_that_are_more_than_a_volt_apart_are_found() -> None:
-    """Exactly a volt is allowed (Growatt 5, step 1), whatever binary fractions make of it."""
+    """Exactly a volt is allowed (Growatt 5, step 1)."""
     lower = replace(PACK, voltage=51.3)
     assert findings(row(PACK, lower), apart=1.0) == (
         Finding(mismatch=Mismatch.VOLTAGE, values={"1": 52.4, "2": 51.3}, limit=1.0),

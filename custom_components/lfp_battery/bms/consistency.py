@@ -94,8 +94,7 @@ def findings(packs: Sequence[Standing], *, most: int | None = None, apart: float
         if values and kind.differ(values.values()):
             found.append(Finding(mismatch=kind.mismatch, values=values))
     resting = {pack.number: pack.voltage for pack in packs if pack.voltage is not None and _at_rest(pack)}
-    # rounded, so that 53.2 and 52.2 V are one volt apart and no hair more
-    if apart is not None and resting and round(max(resting.values()) - min(resting.values()), 3) > apart:
+    if apart is not None and resting and max(resting.values()) - min(resting.values()) > apart:
         found.append(Finding(mismatch=Mismatch.VOLTAGE, values=resting, limit=apart))
     if most is not None and len(packs) > most:
         places = {pack.number: place for place, pack in enumerate(packs, 1)}
