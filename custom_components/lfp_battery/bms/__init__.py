@@ -8,7 +8,7 @@ from .clients.listening import ListeningClient
 from .clients.polled import PolledClient
 from .clock import Clock, DrivenClock, SystemClock
 from .discovery import FoundPack, Outcome, Progress, ScanReport, Stage, listen, probe, scan
-from .energy import EnergyMeter
+from .energy import Added, EnergyAccount, Reading
 from .errors import BmsError, FrameError, HeatingError, HeatingProblem, LinkError, LinkProblem, Refusal, RefusedError
 from .gatt_profile import GattProfile
 from .model import (
@@ -40,6 +40,7 @@ __all__ = [
     "FAMILIES",
     "POLLED",
     "PROTOCOLS",
+    "Added",
     "Alarm",
     "BankState",
     "BatteryClient",
@@ -55,7 +56,7 @@ __all__ = [
     "Condition",
     "CycleReport",
     "DrivenClock",
-    "EnergyMeter",
+    "EnergyAccount",
     "Family",
     "FoundPack",
     "FrameError",
@@ -79,6 +80,7 @@ __all__ = [
     "PollReport",
     "PolledClient",
     "Progress",
+    "Reading",
     "Refusal",
     "RefusedError",
     "ScanReport",

@@ -12,65 +12,16 @@ _JOULES_PER_KWH = 3_600_000.0
 _NEW_BOARD_BELOW = 0.9
 # kWh that such a counter may be ahead of what could have flowed: some count in whole kWh, and step when they are full.
 _COARSEST_COUNTER = 1.0
-# How coarse a count of charge is taken for, in Ah, until it has shown it: no battery that was seen counts in more ...
+# How coarse a count of charge is taken for, in Ah, until it has shown it: some batteries say whole Ah ...
 _COARSE = 1.0
 # ... and how much of that is still believed after each step of it that was finer: a jump at the end of a charge, where
 # a battery sets its count right, is forgotten within a quarter of an hour's readings.
 _FORGETTING = 0.95
-
-
-class EnergyMeter:
-    """Integrates one battery's power by trapezoids; what was not observed is not guessed at.
-
-    Totals are in kWh and never fall.
-    """
-
-    __slots__ = ("_charged", "_discharged", "_last", "_unobserved", "longest_gap")
-
-    def __init__(self, *, charged: float = 0.0, discharged: float = 0.0, longest_gap: float) -> None:
-        """Go on from totals in kWh; an interval of more than `longest_gap` seconds counts as unobserved."""
-        self._charged = charged
-        self._discharged = discharged
-        self.longest_gap = longest_gap  # may follow the pace of whoever asks
-        self._unobserved = 0.0
-        self._last: tuple[float, float | None] | None = None
-
-    @property
-    def charged(self) -> float:
-        """KWh that went in."""
-        return self._charged
-
-    @property
-    def discharged(self) -> float:
-        """KWh that came out."""
-        return self._discharged
-
-    @property
-    def unobserved(self) -> float:
-        """Seconds, since this meter was made, of which nothing was added because the power was not known."""
-        return self._unobserved
-
-    def observe(self, when: float, power: float | None) -> None:
-        """Take the power in W (positive = charging; None: not known) at `when`, in monotonic seconds.
-
-        An observation that is not later than the last one is left out.
-        """
-        if power is not None and not isfinite(power):
-            power = None  # a total that is not a number once stays so
-        if self._last is None:
-            self._last = (when, power)
-            return
-        before, last_power = self._last
-        if when <= before:
-            return
-        self._last = (when, power)
-        seconds = when - before
-        if power is None or last_power is None or seconds > self.longest_gap:
-            self._unobserved += seconds
-            return
-        charged, discharged = _areas(last_power, power, seconds)
-        self._charged += charged / _JOULES_PER_KWH
-        self._discharged += discharged / _JOULES_PER_KWH
+# Steps of such a count that prove that something flowed; of fewer, the powers at both ends of a gap know better. Simulated
+# (tests/energy_month.py, 1 and 3.14 Ah a step, restarts of 20 s and 10 min): 0.4 % of the total wrong instead of 0.7 to 2 %,
+# and a count that flickers while nothing flows no longer adds ten times of what did.
+_PROOF = 2.5
+_PROOF_ALONE = 1.5  # where the powers are not known
 
 
 def _areas(first: float, last: float, seconds: float) -> tuple[float, float]:
@@ -148,9 +99,14 @@ class _Direction:
         self.estimated = 0.0  # kWh
         self.counter: _Counter | None = None  # from the first time on that the battery counts itself
 
+    def begin(self) -> None:
+        """From now on something is known."""
+        if self.total is None:
+            self.total = 0.0
+
     def take(self, energy: float) -> float:
         """Add what was worked out, in kWh, unless the battery counts itself; what came to the total."""
-        if self.counter is not None:
+        if not energy or self.counter is not None:
             return 0.0
         self.total = (self.total or 0.0) + energy
         return energy
@@ -190,9 +146,9 @@ class _Charge:
 
     It is held against what is known since it was last heard, so that no stretch is counted twice. A count moves in
     steps (a hundredth of an Ah, a whole one, a percent of the capacity) and may flicker between two of them for hours:
-    a change of no more than its steps is no proof that anything flowed. Then the powers at both ends of the stretch
-    decide, as far as the count leaves room, and without them nothing is added. How coarse it is shows while the power
-    is known. Only the net of a stretch is told: what came and went within it cancels out.
+    a change of a step or two is no proof that anything flowed. Then the powers at both ends of the stretch decide, as
+    far as the count leaves room, and without them nothing is added. How coarse it is shows while the power is known.
+    Only the net of a stretch is told: what came and went within it cancels out.
     """
 
     __slots__ = ("blind", "capacity", "coarse", "dark", "dark_power", "guess", "net", "seen", "voltage")
@@ -246,20 +202,23 @@ class _Charge:
         difference = change * mean / 1000 - self.net
         if not self.pending:
             if change:
-                self.coarse = max(self.coarse * _FORGETTING, abs(difference) * 1000 / mean)
+                known, off = (abs(energy) * 1000 / mean for energy in (self.net, difference))
+                # what is not explained for the most part is a step of the count, of which some has flowed
+                self.coarse = max(self.coarse * _FORGETTING, abs(change) if off > known else off)
             return 0.0, self._go_on(capacity, voltage)
         room = self.coarse * mean / 1000
         most = most_power * self.pending / _JOULES_PER_KWH
         if abs(difference) > room + most:
             return 0.0, self._go_on(capacity, voltage)  # set right, or another battery's: not what flowed
-        if abs(difference) > room:
+        guess = None if self.dark else self.guess
+        if abs(difference) > room * (_PROOF_ALONE if guess is None else _PROOF):
             flowed = difference
+        elif guess is not None:
+            flowed = min(max(guess, difference - room), difference + room)
         elif self.dark:
             return None
-        elif self.guess is None:
-            return 0.0, self._go_on(capacity, voltage)
         else:
-            flowed = min(max(self.guess, difference - room), difference + room)
+            return 0.0, self._go_on(capacity, voltage)
         self._go_on(capacity, voltage)
         return min(max(flowed, -most), most), 0.0
 
@@ -352,8 +311,8 @@ class EnergyAccount:
             power = min(max(power, -self.most_power), self.most_power)
         capacity, voltage = _finite(reading.remaining_capacity), _finite(reading.voltage)
         if power is not None or (capacity is not None and voltage):
-            self._in.take(0.0)
-            self._out.take(0.0)
+            self._in.begin()
+            self._out.begin()
         by_power, unobserved = self._pass(reading.when, power)
         bridged = 0.0
         if capacity is not None and voltage is not None and voltage > 0:
@@ -404,8 +363,9 @@ class EnergyAccount:
 
     def add(self, added: Added) -> None:
         """Take over what came to an account that is a part of this one: a pack's, for that of its bank."""
-        self._in.take(added.charged)
-        self._out.take(added.discharged)
+        for direction, energy in ((self._in, added.charged), (self._out, added.discharged)):
+            direction.begin()
+            direction.take(energy)
         self._in.estimated += added.estimated_charged
         self._out.estimated += added.estimated_discharged
         self.unobserved += added.unobserved
