@@ -8,7 +8,7 @@ from typing import Final
 from tests.simulator.bank import DayProfile, Demand, Profile
 
 # Shares of the bank's capacity an hour; of 14 packs with 100 Ah 0.01 is 0.7 kW
-_NOISE: Final = 0.0015  # either way, anew every 10 s: no meter shows the same twice
+_NOISE: Final = 0.0005  # either way, anew every 10 s: what an inverter leaves over that follows the house
 _FRIDGE, _FRIDGE_PERIOD = 0.0016, 2700.0  # s; runs a third of the time
 _KETTLE, _KETTLE_SLOT = 0.028, 240  # s
 _KETTLES = {True: 0.10, False: 0.01}  # chance of one in a slot, while people are up and at night

@@ -44,7 +44,8 @@ class Day:
     devices: int = 0
     loop: float = 0.0  # s of the event loop's thread, the simulator included
     cpu: float = 0.0  # s of all threads
-    samples: list[tuple[Stopwatch, Writes, int]] = field(default_factory=list)  # with the ns of the bare calls
+    samples: list[tuple[Stopwatch, Writes]] = field(default_factory=list)
+    bare: list[int] = field(default_factory=list)  # ns of bare calls for what was written in each sample
     complaints: list[str] = field(default_factory=list)
 
     def add(self, hours: Sequence[int], added: Size, rows: Mapping[str, Rows]) -> None:
@@ -119,8 +120,10 @@ def run_day(
         shared.now = _begin(begin) - _START
         in_a_row = list(takewhile(hours.__contains__, count(begin)))
 
-        async def work(hass: HomeAssistant, *, in_a_row: list[int] = in_a_row) -> None:
+        async def work(hass: HomeAssistant, *, begin: int = begin, in_a_row: list[int] = in_a_row) -> None:
             await _measure(home, hass, in_a_row, day, sampled=not everything)
+            if begin == begins[-1]:  # last, because it is recorded as well
+                day.bare = [await _again(home, hass, writes) for _, writes in day.samples]
 
         with every_value() if everything else nullcontext():
             home.run(work)
@@ -158,8 +161,7 @@ async def _measure(home: InnerHome, hass: HomeAssistant, hours: list[int], day: 
         after.since(first),
         await hass.async_add_executor_job(state_rows, home.database, known, home.shared.epoch + _begin(0), hours),
     )
-    for part, writes in samples:  # last, because it is recorded as well
-        day.samples.append((part, writes, await _again(home, hass, writes)))
+    day.samples.extend(samples)
 
 
 async def _sample(home: InnerHome, hass: HomeAssistant, ours: Collection[str]) -> tuple[Stopwatch, Writes]:
@@ -181,24 +183,24 @@ def run_restarts(
     directory: Path,
     *,
     packs: int,
-    hours: int,
+    lives: int,
+    seconds: float,
     profile: Profile,
     pause: float,
-    every: float = HOUR,
 ) -> Restarts:
-    """Start Home Assistant anew for each hour, with `pause` seconds of nothing before, and one answer in 100 damaged."""
+    """Start Home Assistant again and again for `seconds`, `pause` seconds apart, with one answer in 100 damaged."""
     faults = Faults(Fault(kind=Kind.FLIP_FRAME, probability=0.01))
     shared.now = _begin(0)
     home = InnerHome(shared, directory, packs=packs, profile=profile, faults=faults)
-    found = Restarts(count=hours, damaged=0, answers=0)
+    found = Restarts(count=lives, damaged=0, answers=0)
     cpu = time.process_time()
     known: frozenset[str] = frozenset()
     before: dict[str, float] = {}
     begun: dict[str, float] = {}
     shown: dict[str, float] = {}
-    for life in range(hours):
+    for life in range(lives):
 
-        async def work(hass: HomeAssistant, *, first: bool = life == 0, end: float = shared.now + every) -> None:
+        async def work(hass: HomeAssistant, *, first: bool = life == 0, end: float = shared.now + seconds) -> None:
             nonlocal known, before, begun, shown
             await home.pass_time(hass, 60.0)
             ids = frozenset(entry.entity_id for entry in entities(hass))
