@@ -8,6 +8,7 @@ from homeassistant.helpers import device_registry as dr
 import pytest
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
+from tests.can_home import CanHome
 from tests.home import CYCLE, Home
 from tests.simulator.pack import PackSpec, SimPack
 
@@ -110,6 +111,36 @@ async def test_what_is_integrated_is_written_once_a_round_however_many_packs_the
     ours = {entry.entity_id: key for key, entry in home.entities(home.bank_device()).items()}
     counted = {ours[entity_id]: times for entity_id, times in written.items() if entity_id in ours}
     assert counted == dict.fromkeys(("soc", "voltage", "current", "power"), 10)
+
+
+async def test_a_bank_that_speaks_keeps_what_it_says_when_its_packs_are_gone(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deye on CAN has both: of two packs one is deleted, and only what was worked out of the two goes with it."""
+    home = CanHome(hass, monkeypatch)
+    home.plug_bus("deye_pcs", packs=2, inverter="deye", addresses=[1, 2])
+    await home.start()
+    await home.wait(30)
+    bank = home.link.bank
+    worked_out = bank.derivable
+    assert worked_out
+    assert bank.speaks
+    before = _keys(home)
+    for name in ("voltage", "current", "soc"):
+        assert home.value(None, name) == pytest.approx(home.sent(name), abs=0.2)
+    home.bank.remove(2)
+    await home.wait(90)
+    device = home.device(2)
+    assert await remove(home.hass, home.entry, device)
+    dr.async_get(home.hass).async_remove_device(device.id)
+    await home.wait(30)
+    assert bank.derivable == frozenset()
+    gone = before - _keys(home)
+    assert gone
+    assert {"voltage", "current", "soc", "power", "connectivity"} <= _keys(home)
+    for name in ("voltage", "current", "soc"):
+        assert home.value(None, name) == pytest.approx(home.sent(name), abs=0.2)
+    await home.stop()
 
 
 async def test_a_pack_that_falls_silent_shows_in_the_bank_at_once(home: Home) -> None:

@@ -21,6 +21,9 @@ async def test_diagnostics_hold_state_records_and_frames_but_no_serial_number(ha
     assert found["packs"]["2"]["online"] is True
     assert found["packs"]["2"]["counters"]["answered"] > 0
     assert found["client"]["frames"]["2"]["analog"].startswith("7e")
+    assert found["packs"]["2"]["remembered"]["energy"]["charged"]["total"] >= 0
+    assert found["bank"]["figures"]["counted"] == ["1", "2"]
+    assert found["bank"]["figures"]["state"]["power"] == pytest.approx(home.value(None, "power"), abs=0.1)
     for pack in home.bank.packs.values():
         assert pack.spec.serial not in text
         assert pack.spec.serial.encode().hex().upper() not in text.upper()

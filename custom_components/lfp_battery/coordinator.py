@@ -186,6 +186,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
     def restore(self, remembered: Mapping[str, Any]) -> None:
         """Go on from what was remembered, as far as it can be read."""
         if energy := mapping(remembered.get("energy")):
+            energy = counting.still_counted(energy, self.record.fields)
             self.account.restore(energy, self.clock.monotonic(), self.clock.utc())
         if upkeep := mapping(remembered.get("upkeep")):
             self.upkeep.restore(upkeep)

@@ -1,6 +1,6 @@
 """How the readings of a unit are counted: what is believed of them, and what they come to. Pure."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 import math
 from typing import Any
@@ -51,6 +51,18 @@ def without[StateT: BatteryState](state: StateT, names: Collection[str]) -> Stat
     """The state as if these fields had not been reported."""
     nothing: dict[str, Any] = dict.fromkeys(names)
     return replace(state, **nothing)
+
+
+def still_counted(energy: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """An account as it was kept, without the counters of a battery that reports none of these fields any more.
+
+    With another set of frames it may have none; then its power counts, and the totals go on from where they are.
+    """
+    kept = dict(energy)
+    for direction in ("charged", "discharged"):
+        if f"energy_{direction}" not in fields and isinstance(kept.get(direction), dict):
+            kept[direction] = {**kept[direction], "counter": None}
+    return kept
 
 
 def reading(when: float, state: BatteryState) -> Reading:

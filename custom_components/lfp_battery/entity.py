@@ -1,6 +1,6 @@
 """What every entity of ours has in common: who it is, when it exists, when it is available, when it is written."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, override
 
@@ -148,9 +148,8 @@ def async_add_as_reported(
         entities = {(platform, entity.unique_id or ""): entity for entity in build(unit)}
         new = [entity for key, entity in entities.items() if key not in unit.created]
         unit.created |= entities.keys()
-        # fewer packs than two, because others were deleted: what was worked out of them is nobody's any more
         if isinstance(unit, LfpBankCoordinator) and len(unit.packs) < 2:
-            _take_away_others(entry, unit, platform, {unique_id for _, unique_id in entities})
+            _take_away_worked_out(entry, unit, platform, entities.keys())
         if new:
             async_add_entities(new)
 
@@ -158,11 +157,18 @@ def async_add_as_reported(
 
 
 @callback
-def _take_away_others(entry: LfpConfigEntry, bank: LfpBankCoordinator, platform: str, unique_ids: set[str]) -> None:
-    """Forget the entities of a bank that are not among these."""
+def _take_away_worked_out(
+    entry: LfpConfigEntry, bank: LfpBankCoordinator, platform: str, present: Collection[tuple[str, str]]
+) -> None:
+    """Forget what was worked out of packs that were deleted since: nobody will ever fill it again.
+
+    Of a bank that speaks for itself only what was there in this run: it may yet say again what it once said.
+    """
     registry = er.async_get(bank.hass)
     for known in er.async_entries_for_device(registry, bank.device_id, include_disabled_entities=True):
-        ours = known.config_entry_id == entry.entry_id and known.domain == platform
-        if ours and known.unique_id not in unique_ids:
-            bank.created.discard((platform, known.unique_id))
+        key = (platform, known.unique_id)
+        if known.config_entry_id != entry.entry_id or known.domain != platform or key in present:
+            continue
+        if not bank.speaks or key in bank.created:
+            bank.created.discard(key)
             registry.async_remove(known.entity_id)
