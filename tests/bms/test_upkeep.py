@@ -187,7 +187,7 @@ def test_only_a_charge_as_far_as_the_manual_wants_it_counts(key: str, soc: float
 
 
 def test_a_pack_that_is_due_is_so_no_longer_once_it_is_charged() -> None:
-    """Within the hour as well in which it was charged before."""
+    """As soon as it is full."""
     story = Story(Upkeep(rule("es_wall")))
     story.see(pack(50.0))
     story.wait(4 * MONTH)
@@ -296,6 +296,7 @@ def test_a_charge_that_the_ends_contradict_wants_calibrating(state: BatteryState
         (pack(60.0, cell=3.45), None),
         (pack(None, cell=2.5), 0.0),
         (pack(None, cell=3.5), 0.0),
+        (pack(60.0, cell=3.41), -5.0),  # it was just charged, and is drawn from already
     ],
 )
 def test_between_the_ends_nothing_tells(state: BatteryState, current: float | None) -> None:
@@ -354,6 +355,50 @@ def test_advice_is_withdrawn_by_a_pass_from_protection_to_full(
     for step in steps:
         step(story)
     assert story.upkeep.calibration_advised is advised
+
+
+@pytest.mark.parametrize(
+    ("empty", "full"),
+    [
+        # a warning is not protection
+        (frozenset({Alarm(condition=Condition.CELL_UNDERVOLTAGE, severity=Severity.WARNING)}), pack(100.0, cell=3.45)),
+        # nor does a counter charge anything by itself
+        (UNDERVOLTAGE, None),
+    ],
+)
+def test_what_is_not_a_pass_withdraws_nothing(empty: frozenset[Alarm], full: BatteryState | None) -> None:
+    """Both ends have to be reached."""
+    story = Story()
+    story.see(pack(60.0, cell=3.45), 3.0)
+    story.wait(timedelta(hours=2))
+    story.see(pack(5.0, cell=2.6, alarms=empty), -50.0)
+    story.see(full or pack(100.0, cell=3.33), 0.0 if full is None else 3.0)
+    assert story.upkeep.calibration_advised is True
+
+
+def test_a_clock_that_is_set_back_at_an_end_starts_its_half_minute_again() -> None:
+    """Else nothing would be judged until the old time comes round."""
+    story = Story()
+    story.see(pack(60.0, cell=3.45), seconds=10.0)
+    story.now = START - timedelta(days=1)
+    assert story.see(pack(60.0, cell=3.45)).calibration_advised is True
+
+
+def test_a_date_of_another_rule_is_not_kept_beyond_the_interval_of_this_one() -> None:
+    """The model was changed: nine months are left by the old manual, of which the new one has three."""
+    cool = Story(Upkeep(rule("vlrv"))).see(pack(60.0, warmth=10.0))
+    again = Story(Upkeep(rule("es_wall")))
+    again.upkeep.restore({**cool.as_mapping(), "months": 6.0})
+    again.see(pack(60.0))
+    assert again.upkeep.due(START + 2.9 * MONTH) is False
+    assert again.upkeep.due(START + 3.1 * MONTH) is True
+
+
+def test_a_last_full_charge_in_the_future_puts_nothing_off() -> None:
+    """The clock was wrong when it was noted."""
+    story = Story(Upkeep(rule("es_wall")))
+    story.upkeep.restore({"last_full": (START + 12 * MONTH).isoformat()})
+    assert story.see(pack(50.0)).due(START + 3.1 * MONTH) is True
 
 
 def test_advice_comes_again_when_the_charge_drifts_again() -> None:

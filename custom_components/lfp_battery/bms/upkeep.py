@@ -95,14 +95,14 @@ class Upkeep:
         months = _interval(self._recharge, _temperature(state), self._months)
         if self._due_at is None or self._months is None:
             begin = now if self.last_full is None else min(self.last_full, now)
-            self._due_at = max(begin + months * _MONTH, now)
+            self._due_at = begin + months * _MONTH
         elif months != self._months and self._due_at > now:
             share = min((self._due_at - now) / (self._months * _MONTH), 1.0)
             self._due_at = now + share * months * _MONTH
         self._months = months
 
     def _start_again(self, now: datetime) -> None:
-        if self._months is not None and (_may_move(self._charged, now) or self.due(now)):
+        if self._months is not None and _may_move(self._charged, now):
             self._charged = now
             self._due_at = now + self._months * _MONTH
 
