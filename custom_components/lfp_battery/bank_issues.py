@@ -27,6 +27,11 @@ from .moving import serials_in_common
 
 # Something must have been so, or no longer so, for as many seconds: packs are read one after the other.
 _LASTS: Final = 60.0
+# Voltages settle for minutes after each load, and one pack's protection acts before another's.
+_VOLTAGES_LAST: Final = 600.0
+# At both ends the voltage of an LFP cell is steep: packs that were filled or emptied together, and are kept from more by
+# their protection, rest for hours at more than 1 V apart (simulated: up to 6 h) with next to no charge between them.
+_FULL, _EMPTY = 3.33, 3.20  # V a cell, at rest
 # Voltages that were too far apart are near enough again at this share of what is allowed.
 _NEAR: Final = 0.8
 # Volts by which one must have changed before the repair says so.
@@ -101,6 +106,8 @@ class BankIssues:
             still = {finding.mismatch: finding for finding in findings(at_rest, apart=_NEAR * apart)}
             if Mismatch.VOLTAGE in still:
                 found[Mismatch.VOLTAGE] = replace(still[Mismatch.VOLTAGE], limit=apart)
+        if Mismatch.VOLTAGE in found and at_one_end(found[Mismatch.VOLTAGE], packs):
+            del found[Mismatch.VOLTAGE]
         if _may_be_mixed(packs):
             found.pop(Mismatch.CAPACITY, None)
             found.pop(Mismatch.MODEL, None)
@@ -111,7 +118,8 @@ class BankIssues:
         raised = self._issue(mismatch) is not None
         if raised is not (finding is not None):
             now = bank.clock.monotonic()
-            if now - self._since.setdefault(mismatch, now) < _LASTS:
+            lasts = _VOLTAGES_LAST if mismatch is Mismatch.VOLTAGE and not raised else _LASTS
+            if now - self._since.setdefault(mismatch, now) < lasts:
                 return
         if finding is None:
             self._withdraw(mismatch)
@@ -288,6 +296,14 @@ def _says(pack: Standing | None, mismatch: Mismatch) -> bool:
         Mismatch.MODEL: pack.model,
         Mismatch.VOLTAGE: pack.voltage,
     }[mismatch] is not None
+
+
+def at_one_end(finding: Finding, packs: list[Standing]) -> bool:
+    """Whether all packs whose voltages were compared are nearly full, or all are nearly empty."""
+    cells = [
+        pack.voltage / pack.cells for pack in packs if pack.number in finding.values if pack.voltage and pack.cells
+    ]
+    return len(cells) == len(finding.values) and (min(cells) >= _FULL or max(cells) <= _EMPTY)
 
 
 def _model(record: Record) -> str | None:
