@@ -37,7 +37,7 @@ _PACKS = 14
 _BAUD = 9600
 _BOUND = 1.05  # of wire, turn-round and pauses
 _FOUND, _FOUND_AGAIN = 30.0, 3.0  # s, of a scan
-_COMPARED = (3, 10, 13, 19)  # hours in which every value is written too: night, sun, a full bank, evening
+_COMPARED = (3, 10, 13, 19)  # hours that are spent in other ways too: night, sun, a full bank, evening
 _JUDGED = 3.0  # times as long as decoding a reading may take to judge it; measured 1.6: 13 us to 8
 
 
@@ -231,7 +231,7 @@ def _home() -> bool:
     """Days of a whole Home Assistant; in a process of its own, because it takes the clock over."""
     sys.stdout.flush()
     hours = map(str, _COMPARED)
-    done = subprocess.run([sys.executable, "-m", "scripts.long_day", "--every", *hours], check=False)
+    done = subprocess.run([sys.executable, "-m", "scripts.long_day", "--beside", *hours], check=False)
     return done.returncode == 0
 
 

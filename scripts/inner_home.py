@@ -85,6 +85,7 @@ class InnerHome:
             port = free.getsockname()[1]
         self.home = Home(directory=directory / "config", port=port)
         self.home.lay_out([COMPONENT])
+        self.home.log.unlink(missing_ok=True)
         self.home.store(
             config_entries.STORAGE_KEY,
             config_entries.STORAGE_VERSION,

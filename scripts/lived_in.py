@@ -24,7 +24,7 @@ def _chance(kind: str, slot: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivedIn:
-    """See `Profile`; the mean is about that of `base`."""
+    """A household with what the simulator's leaves out, whose current stands still for hours."""
 
     base: Profile = field(default_factory=DayProfile)
 

@@ -228,7 +228,11 @@ def run_restarts(
 
 def _energy(hass: HomeAssistant) -> dict[str, str]:
     """The energy totals by entity, with their kind."""
-    return {entity_id: kind for entity_id, kind in kinds(hass).items() if kind.partition(".")[2].startswith("energy_")}
+    return {
+        entity_id: kind
+        for entity_id, kind in kinds(hass).items()
+        if kind.partition(".")[2] in {"energy_charged", "energy_discharged"}
+    }
 
 
 @callback
@@ -252,7 +256,7 @@ def _truth(hass: HomeAssistant, home: InnerHome) -> tuple[dict[str, float], dict
     truth, lag = {}, {}
     for entry in entities(hass):
         identity, _, direction = entry.unique_id.rpartition("_energy_")
-        if identity in members:
+        if identity in members and direction in {"charged", "discharged"}:
             packs = members[identity]
             truth[entry.entity_id] = sum(getattr(pack.meter, direction) for pack in packs) / 1000
             lag[entry.entity_id] = sum(abs(pack.voltage * pack.current) for pack in packs) * _LAG / 3.6e6
