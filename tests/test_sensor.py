@@ -18,6 +18,7 @@ from tests.simulator.pylon import Profile
 
 _ON = {
     *("soc", "voltage", "current", "power", "stored_energy", "temperature", "time_left", "soh", "mode"),
+    *("time_to_full", "last_full_charge"),
     *("cell_voltage_min", "cell_voltage_max", "cell_voltage_spread", "energy_charged", "energy_discharged"),
     *(
         "battery_low",
@@ -73,6 +74,7 @@ async def test_only_what_is_of_everyday_use_is_on(home: Home) -> None:
     assert {"soc", "power", "cell_voltage_spread", "energy_charged", "safe_to_act", "overvoltage"} <= enabled
     disabled = set(entities) - enabled
     assert {f"cell_{number}_voltage" for number in range(1, 17)} <= disabled
+    assert {"full_energy", "unobserved"} <= disabled
     assert {"cycles", "remaining_capacity", "charge_current_limit", "data_age", "link_quality", "held_back"} <= disabled
 
 

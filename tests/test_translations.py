@@ -1,11 +1,14 @@
 """Every key that the code uses has its words, and every word is used."""
 
+from dataclasses import fields
 import json
 from pathlib import Path
 import re
 from typing import Any
 
+from custom_components.lfp_battery.bank_sensor_descriptions import BANK_SENSORS
 from custom_components.lfp_battery.binary_sensor_descriptions import BINARY_SENSORS, CONDITIONS, LINK
+from custom_components.lfp_battery.bms.bank import LeftOut, Weighting
 from custom_components.lfp_battery.bms.catalog import FAMILIES
 from custom_components.lfp_battery.bms.clients.base import HeatingOutcome
 from custom_components.lfp_battery.bms.errors import HeatingError, HeatingProblem, LinkProblem
@@ -18,13 +21,7 @@ from custom_components.lfp_battery.bms.protocols.strangers import JBD
 from custom_components.lfp_battery.entity import LfpEntityDescription
 from custom_components.lfp_battery.heating import NO_LINK, WITHDRAWN
 from custom_components.lfp_battery.scan_flow import ANY_FAMILY
-from custom_components.lfp_battery.sensor_descriptions import (
-    BANK_SENSORS,
-    ENERGY_SENSORS,
-    SENSORS,
-    cell_sensors,
-    temperature_sensors,
-)
+from custom_components.lfp_battery.sensor_descriptions import ENERGY_SENSORS, SENSORS, cell_sensors, temperature_sensors
 from custom_components.lfp_battery.switch import SWITCHES
 from tests.home import Home
 
@@ -54,9 +51,9 @@ def test_every_entity_is_named_by_its_device_class_or_by_a_translation() -> None
 
 def test_entities_of_one_unit_have_different_names() -> None:
     """By words, not by number."""
-    for platform, table in (("sensor", SENSORS), ("binary_sensor", _BINARY_SENSORS)):
+    for platform, table in (("sensor", (*SENSORS, *ENERGY_SENSORS)), ("binary_sensor", _BINARY_SENSORS)):
         entity = _json("translations/en.json")["entity"][platform]
-        names = [entity[d.translation_key]["name"] if d.translation_key else str(d.device_class) for d in table]
+        names = [entity.get(d.translation_key, {}).get("name", str(d.device_class)) for d in table]
         assert len(names) == len(set(names))
 
 
@@ -119,8 +116,8 @@ def test_every_issue_says_what_it_fills_in() -> None:
 
 
 async def test_every_attribute_has_its_words(home: Home) -> None:
-    """Of a pack that reports everything there is; values from a list of ours as well."""
-    home.plug(1)
+    """Of a pack that reports everything there is, and of its bank; values from a list of ours as well."""
+    home.plug(1, model="VLRV5120C")
     await home.start()
     alarms = frozenset(Alarm(condition=condition, severity=Severity.FAULT, cell=1) for condition in Condition)
     state = PackState(
@@ -128,24 +125,35 @@ async def test_every_attribute_has_its_words(home: Home) -> None:
         alarms=alarms,
         balancing_cells=frozenset({1}),
         cell_voltages=(3.3, 3.4),
+        cell_temperatures=(20.0, 21.0),
         cell_voltage_min_pack=1,
         cell_voltage_max_pack=1,
     )
-    held_back = {reason.value: reason.value for reason in Reason}
+    names = (field.name for field in fields(PackState) if field.name not in ("address", "derived"))
+    held_back = {name: reason.value for reason, name in zip(Reason, names, strict=False)}
     identity = Identity(serial="PPTWORDS00000009")
     home.link.pack_polled(
         PollReport(address=9, state=state, online=True, received=1e6, identity=identity, held_back=held_back)
     )
-    unit = home.link.packs[9]
+    units = (home.link.packs[9], home.link.bank)
+    home.link.packs[2].async_link_changed(None)  # silent, so that the bank leaves it out
+    home.link.bank.async_renew()
     for platform, table in _TABLES.items():
         entity = _json("translations/en.json")["entity"][platform]
         for description in table:
-            shown = description.attributes_fn(unit) if description.attributes_fn else {}
+            shown = [description.attributes_fn(unit) if description.attributes_fn else {} for unit in units]
             words = entity.get(description.translation_key, {}).get("state_attributes", {})
-            assert set(shown) == set(words), description.key
-            for name, value in shown.items():
-                values = set(value) if isinstance(value, list) else {value}
+            assert {name for attributes in shown for name in attributes} == set(words), description.key
+            for name, value in (pair for attributes in shown for pair in attributes.items()):
+                values = (set(value) if isinstance(value, list) else {value}) - {None}
                 assert values <= set(words[name].get("state", values)), (description.key, name)
+
+
+def test_whatever_a_bank_counts_by_has_its_words() -> None:
+    """Why a pack is left out of the state of charge, and what the others count by."""
+    words = _json("translations/en.json")["entity"]["sensor"]["soc"]["state_attributes"]
+    assert set(words["left_out_reasons"]["state"]) == {str(reason) for reason in LeftOut}
+    assert set(words["weighting"]["state"]) == {str(weighting) for weighting in Weighting}
 
 
 def test_conditions_are_called_the_same_wherever_they_are_named() -> None:

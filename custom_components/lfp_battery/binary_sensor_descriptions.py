@@ -7,9 +7,11 @@ from typing import Any
 from homeassistant.components.binary_sensor import BinarySensorDeviceClass, BinarySensorEntityDescription
 from homeassistant.const import EntityCategory
 
+from .bank_sensor_descriptions import packs_tell
 from .bms.model import Alarm, Condition, Severity
-from .coordinator import LfpBankCoordinator, LfpUnit
+from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
 from .entity import HEATING, LfpEntityDescription, always
+from .sensor_descriptions import has_recharge_rule, stands_for_itself
 
 # Serial protocols resolve 0.1 A (pylon-rs485.md section 6.1): two counts are rest, five are not, between is as before.
 _CHARGING_ABOVE = 0.5  # A
@@ -91,17 +93,39 @@ def _problems(unit: LfpUnit) -> list[Alarm]:
     return [alarm for alarm in unit.state.alarms or () if alarm.condition not in _USUAL]
 
 
+def _speaks_of_alarms(unit: LfpUnit) -> bool:
+    return "alarms" in unit.record.fields
+
+
+def _told_by_packs(unit: LfpUnit) -> Mapping[str, list[Alarm] | None]:
+    """Of a bank that does not speak of alarms: the problems of its packs by their numbers; None: not known."""
+    if not isinstance(unit, LfpBankCoordinator) or _speaks_of_alarms(unit):
+        return {}
+    known = {address: pack.online and pack.state.alarms is not None for address, pack in unit.packs.items()}
+    return {pack.number: _problems(pack) if known[address] else None for address, pack in sorted(unit.packs.items())}
+
+
 def _problem(unit: LfpUnit, _: bool | None) -> bool | None:
-    return None if unit.state.alarms is None else bool(_problems(unit))
+    packs = _told_by_packs(unit).values()
+    if any(packs):
+        return True
+    return None if None in packs or (unit.state.alarms is None and not packs) else bool(_problems(unit))
 
 
 def _problem_attributes(unit: LfpUnit) -> dict[str, Any]:
-    problems = _problems(unit)
+    packs = _told_by_packs(unit)
+    problems = [*_problems(unit), *(alarm for alarms in packs.values() for alarm in alarms or ())]
     worst = _worst(problems)
     return {
         "severity": worst.value if worst else None,
         "conditions": sorted({alarm.condition.value for alarm in problems}),
+        **({"packs": [number for number, alarms in packs.items() if alarms]} if packs else {}),
     }
+
+
+def _tells_anything(unit: LfpUnit) -> bool:
+    """Every pack whether it answers; a bank where it says something, or its packs do."""
+    return isinstance(unit, LfpPackCoordinator) or bool(unit.fields)
 
 
 def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
@@ -109,15 +133,29 @@ def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
 
     It answered when it was last asked, nothing is held back, nothing is broken; and it has said so: where alarms are
     never heard, because nobody asks for them or none are answered, nothing is known of them. Nor may anything be unknown
-    by now that was said before and that an automation goes by.
+    by now that was said before and that an automation goes by. A bank that is worked out is as safe as all its packs.
     """
+    if isinstance(unit, LfpBankCoordinator) and not unit.speaks:
+        return unit.online and all(_safe_to_act(pack, None) for pack in unit.packs.values())
     if not unit.online or not unit.fresh or unit.data.held_back:
         return False
     if any(name in unit.record.fields and getattr(unit.state, name) is None for name in _NEEDED_TO_ACT):
         return False
     if (alarms := unit.state.alarms) is None:
-        return "alarms" not in unit.record.fields and not unit.conditions
+        return not _speaks_of_alarms(unit) and not unit.conditions
     return _worst(list(alarms)) is not Severity.FAULT
+
+
+def _recharge(unit: LfpUnit) -> dict[str, Any]:
+    """What the manual wants it charged with, and how far."""
+    rule, supply = unit.settings.recharge, unit.settings.supply
+    found = {
+        "target": rule and rule.target,
+        "charge_voltage": supply and supply.voltage,
+        "charge_current": supply and supply.current,
+        "cut_off_current": supply and supply.cut_off,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _blocked_by_cold(unit: LfpUnit, _: bool | None) -> bool | None:
@@ -155,7 +193,7 @@ BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
         key="problem",
         translation_key="problem",
         device_class=BinarySensorDeviceClass.PROBLEM,
-        needs=("alarms",),
+        exists_fn=lambda unit: _speaks_of_alarms(unit) or packs_tell(unit, "alarms"),
         value_fn=_problem,
         attributes_fn=_problem_attributes,
     ),
@@ -188,18 +226,40 @@ BINARY_SENSORS: tuple[LfpBinarySensorDescription, ...] = (
     LfpBinarySensorDescription(
         key="charging_blocked_by_cold",
         translation_key="charging_blocked_by_cold",
-        exists_fn=lambda unit: "alarms" in unit.record.fields and not unit.conditions.isdisjoint(_COLD),
+        exists_fn=lambda unit: _speaks_of_alarms(unit) and not unit.conditions.isdisjoint(_COLD),
         value_fn=_blocked_by_cold,
     ),
     LfpBinarySensorDescription(
         key="connectivity",
         device_class=BinarySensorDeviceClass.CONNECTIVITY,
         entity_category=EntityCategory.DIAGNOSTIC,
+        exists_fn=_tells_anything,
         available_fn=always,
         value_fn=lambda unit, _: unit.online,
     ),
     LfpBinarySensorDescription(
-        key="safe_to_act", translation_key="safe_to_act", available_fn=always, value_fn=_safe_to_act
+        key="safe_to_act",
+        translation_key="safe_to_act",
+        exists_fn=_tells_anything,
+        available_fn=always,
+        value_fn=_safe_to_act,
+    ),
+    LfpBinarySensorDescription(
+        key="recharge_due",
+        translation_key="recharge_due",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        exists_fn=has_recharge_rule,
+        available_fn=always,  # a battery that is stored is asleep
+        value_fn=lambda unit, _: unit.upkeep.due(unit.clock.utc()),
+        attributes_fn=_recharge,
+    ),
+    LfpBinarySensorDescription(
+        key="calibration_advised",
+        translation_key="calibration_advised",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        exists_fn=lambda unit: unit.settings.calibrates and stands_for_itself(unit),
+        available_fn=always,
+        value_fn=lambda unit, _: unit.upkeep.calibration_advised,
     ),
     LfpBinarySensorDescription(
         key="balancing",
@@ -244,7 +304,7 @@ def _condition(key: Condition) -> LfpBinarySensorDescription:
 
     def exists(unit: LfpUnit) -> bool:
         known = unit.conditions
-        if "alarms" not in unit.record.fields or known.isdisjoint(meant):
+        if not _speaks_of_alarms(unit) or known.isdisjoint(meant):
             return False
         return folding is None or len(known & folding) > 1  # alone, it is the folded one already
 

@@ -7,18 +7,11 @@ from homeassistant.components.sensor import DOMAIN as SENSOR_DOMAIN, SensorEntit
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
+from .bank_sensor_descriptions import BANK_SENSORS
 from .coordinator import LfpBankCoordinator, LfpUnit
 from .entity import LfpEntity, async_add_as_reported, differs
 from .link import LfpConfigEntry
-from .sensor_descriptions import (
-    BANK_SENSORS,
-    ENERGY_SENSORS,
-    SENSORS,
-    LfpEnergyDescription,
-    LfpSensorDescription,
-    cell_sensors,
-    temperature_sensors,
-)
+from .sensor_descriptions import ENERGY_SENSORS, SENSORS, LfpSensorDescription, cell_sensors, temperature_sensors
 
 PARALLEL_UPDATES = 0
 
@@ -33,13 +26,13 @@ async def async_setup_entry(
 def _build(unit: LfpUnit) -> Iterator[LfpSensor]:
     tables = (
         SENSORS,
+        ENERGY_SENSORS,
         cell_sensors(unit.record.cells or 0),
         temperature_sensors(unit.record.probes),
         BANK_SENSORS if isinstance(unit, LfpBankCoordinator) else (),
     )
     for table in tables:
         yield from (LfpSensor(unit, description) for description in table if description.exists(unit))
-    yield from (LfpEnergySensor(unit, description) for description in ENERGY_SENSORS if description.exists(unit))
 
 
 class LfpSensor(LfpEntity, SensorEntity):
@@ -57,18 +50,3 @@ class LfpSensor(LfpEntity, SensorEntity):
         changed = bool(value != self._attr_native_value)
         self._attr_native_value = value
         return changed
-
-
-class LfpEnergySensor(LfpSensor):
-    """Energy in one direction, as the unit's account has it."""
-
-    entity_description: LfpEnergyDescription
-
-    @override
-    def _take_value(self) -> bool:
-        total: float | None = getattr(self.coordinator.account, self.entity_description.meter)
-        value = None if total is None else round(total, 3)  # to the Wh
-        if not differs(self._attr_native_value, value, self.entity_description.change):
-            return False
-        self._attr_native_value = value
-        return True

@@ -1,8 +1,8 @@
-"""What sensors there are, in tables: one row an entity of a pack, or of a bank that speaks for itself."""
+"""What sensors there are, in tables: one row an entity of a pack or of a bank. What only banks have stands elsewhere."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import attrgetter
+from datetime import datetime
 from statistics import fmean
 from typing import Any
 
@@ -24,7 +24,7 @@ from . import radio
 from .bms.model import Mode
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
 from .entity import LfpEntityDescription, always
-from .estimate import stored_energy, tells_energy, time_left
+from .unit_figures import full, stored, tells_full, tells_stored, to_floor, to_full
 
 CELL_CHANGE = 0.002  # V
 TEMPERATURE_CHANGE = 0.1  # K
@@ -34,22 +34,15 @@ TEMPERATURE_CHANGE = 0.1  # K
 class LfpSensorDescription(LfpEntityDescription, SensorEntityDescription):
     """A sensor and where its value comes from."""
 
-    value_fn: Callable[[LfpUnit], StateType]
+    value_fn: Callable[[LfpUnit], StateType | datetime]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LfpEnergyDescription(LfpSensorDescription):
-    """An energy total: the battery's own counter where it has one, else our meter's."""
-
-    field: str  # of the model
-    meter: str  # attribute of EnergyMeter
-
-
-def _link_up(unit: LfpUnit) -> bool:
+def link_up(unit: LfpUnit) -> bool:
+    """Available as long as the link is, also of a silent pack."""
     return unit.last_update_success
 
 
-def _field(name: str, digits: int | None = None) -> Callable[[LfpUnit], StateType]:
+def field(name: str, digits: int | None = None) -> Callable[[LfpUnit], StateType]:
     """A field of the state as it is, rounded to what batteries resolve."""
 
     def value(unit: LfpUnit) -> StateType:
@@ -57,6 +50,16 @@ def _field(name: str, digits: int | None = None) -> Callable[[LfpUnit], StateTyp
         return round(found, digits) if digits is not None and isinstance(found, float) else found
 
     return value
+
+
+def stands_for_itself(unit: LfpUnit) -> bool:
+    """Whether what a manual says of a battery is said of this unit: not of a bank beside its packs."""
+    return isinstance(unit, LfpPackCoordinator) or (unit.speaks and not unit.packs)
+
+
+def has_recharge_rule(unit: LfpUnit) -> bool:
+    """Whether a manual says how often it wants to be charged."""
+    return unit.settings.recharge is not None and stands_for_itself(unit)
 
 
 def _known(values: Iterable[float | None] | None) -> list[float]:
@@ -76,16 +79,23 @@ def _spread(unit: LfpUnit) -> float | None:
     return None if low is None or high is None else round(high - low, 3)
 
 
-def _where(extreme: Callable[[LfpUnit], float | None], cell: str, pack: str) -> Callable[[LfpUnit], dict[str, Any]]:
-    """Which cell it is, from 1, and in which pack when a bank says so."""
+def _where(extreme: Callable[[LfpUnit], float | None], name: str, place: str) -> Callable[[LfpUnit], dict[str, Any]]:
+    """Which cell it is, from 1, and of a bank in which pack."""
 
     def attributes(unit: LfpUnit) -> dict[str, Any]:
         voltages, value = unit.state.cell_voltages, extreme(unit)
-        number = voltages.index(value) + 1 if voltages and value in voltages else getattr(unit.state, cell)
-        found = {"cell": number, "pack": getattr(unit.state, pack)}
-        return {name: place for name, place in found.items() if place is not None}
+        number = voltages.index(value) + 1 if voltages and value in voltages else getattr(unit.state, f"{name}_cell")
+        return {**({} if number is None else {"cell": number}), **_in_pack(unit, place, f"{name}_pack")}
 
     return attributes
+
+
+def _in_pack(unit: LfpUnit, place: str, said: str | None = None) -> dict[str, str]:
+    """Of a bank: the number of the pack that it is in, else as the bank has `said` itself."""
+    if not isinstance(unit, LfpBankCoordinator):
+        return {}
+    number = getattr(unit.figures, place) or (said and getattr(unit.state, said))
+    return {} if number is None else {"pack": str(number)}
 
 
 def _cell_voltages(unit: LfpUnit) -> dict[str, Any]:
@@ -110,16 +120,17 @@ def _hottest(unit: LfpUnit) -> float | None:
     return max(_known(unit.state.cell_temperatures), default=unit.state.cell_temperature_max)
 
 
-def _stored(unit: LfpUnit) -> float | None:
-    packs = unit.modules if isinstance(unit, LfpBankCoordinator) else 1
-    energy = stored_energy(unit.state, unit.record.cells, unit.settings.rating, packs)
-    return None if energy is None else round(energy, 3)
-
-
-def _time_left(unit: LfpUnit) -> float | None:
-    current = unit.smoothed_current.value if unit.state.current is not None else None
-    seconds = time_left(unit.state, current, unit.settings.soc_floor)
-    return None if seconds is None else round(seconds / 60)
+def _counted_in(unit: LfpUnit) -> dict[str, Any]:
+    """Of a bank whose state of charge is worked out: which packs it counts, and why not the others."""
+    if not isinstance(unit, LfpBankCoordinator) or "soc" not in unit.derivable:
+        return {}
+    figures = unit.figures
+    return {
+        "counted": list(figures.counted),
+        "left_out": list(figures.left_out),
+        "left_out_reasons": [reason.value for reason in figures.left_out.values()],
+        "weighting": figures.weighting and figures.weighting.value,
+    }
 
 
 def _age(unit: LfpUnit) -> float | None:
@@ -146,11 +157,7 @@ def _held_back(unit: LfpUnit) -> dict[str, Any]:
     return {"values": [name for name, _ in held], "reasons": [reason for _, reason in held]}
 
 
-def _packs_online(unit: LfpUnit) -> int | None:
-    return unit.packs_online if isinstance(unit, LfpBankCoordinator) else None
-
-
-def _measurement(
+def measurement(
     key: str, device_class: SensorDeviceClass | None, unit: str, digits: int, **more: Any
 ) -> LfpSensorDescription:
     """A plain measurement; named by its device class unless a translation key is given."""
@@ -160,15 +167,15 @@ def _measurement(
         native_unit_of_measurement=unit,
         state_class=SensorStateClass.MEASUREMENT,
         suggested_display_precision=digits,
-        **{"needs": (key,), "value_fn": _field(key, digits + 1), **more},
+        **{"needs": (key,), "value_fn": field(key, digits + 1), **more},
     )
 
 
-def _detail(
+def detail(
     key: str, device_class: SensorDeviceClass | None, unit: str, digits: int, **more: Any
 ) -> LfpSensorDescription:
     """A measurement for the curious: diagnostic, and off until somebody wants it."""
-    return _measurement(
+    return measurement(
         key,
         device_class,
         unit,
@@ -183,37 +190,70 @@ def _detail(
 
 
 def _temperature_detail(key: str, **more: Any) -> LfpSensorDescription:
-    return _detail(
+    return detail(
         key,
         SensorDeviceClass.TEMPERATURE,
         UnitOfTemperature.CELSIUS,
         1,
-        **{"change": TEMPERATURE_CHANGE, "value_fn": _field(key, 1), **more},
+        **{"change": TEMPERATURE_CHANGE, "value_fn": field(key, 1), **more},
+    )
+
+
+def _energy(direction: str) -> LfpSensorDescription:
+    """An energy total, as the unit's account has it."""
+
+    def total(unit: LfpUnit) -> float | None:
+        found: float | None = getattr(unit.account, direction)
+        return None if found is None else round(found, 3)  # to the Wh
+
+    def attributes(unit: LfpUnit) -> dict[str, Any]:
+        return {"estimated": round(getattr(unit.account, f"estimated_{direction}"), 3)}
+
+    return LfpSensorDescription(
+        key=f"energy_{direction}",
+        translation_key=f"energy_{direction}",
+        device_class=SensorDeviceClass.ENERGY,
+        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=2,
+        needs=(f"energy_{direction}", "power"),
+        value_fn=total,
+        change=0.01,
+        attributes_fn=attributes,
+        attributes_follow=True,
     )
 
 
 _CELLS = ("cell_voltages", "cell_voltage_min", "cell_voltage_max")
 _CELL_TEMPERATURES = ("cell_temperatures", "cell_temperature_min", "cell_temperature_max")
 _V, _A = UnitOfElectricPotential.VOLT, UnitOfElectricCurrent.AMPERE
-_PERCENT = UnitOfRatio.PERCENTAGE
+PERCENT = UnitOfRatio.PERCENTAGE
 
 SENSORS: tuple[LfpSensorDescription, ...] = (
     # Written whenever the pack has answered, changed or not: helpers that integrate need the reports
-    _measurement("soc", SensorDeviceClass.BATTERY, _PERCENT, 0, every_cycle=True),
-    _measurement("voltage", SensorDeviceClass.VOLTAGE, _V, 2, every_cycle=True),
-    _measurement("current", SensorDeviceClass.CURRENT, _A, 1, every_cycle=True, value_fn=_field("current", 2)),
-    _measurement("power", SensorDeviceClass.POWER, UnitOfPower.WATT, 0, every_cycle=True),
-    _measurement(
+    measurement(
+        "soc",
+        SensorDeviceClass.BATTERY,
+        PERCENT,
+        0,
+        translation_key="soc",  # of the attributes; the device class names it
+        every_cycle=True,
+        attributes_fn=_counted_in,
+    ),
+    measurement("voltage", SensorDeviceClass.VOLTAGE, _V, 2, every_cycle=True),
+    measurement("current", SensorDeviceClass.CURRENT, _A, 1, every_cycle=True, value_fn=field("current", 2)),
+    measurement("power", SensorDeviceClass.POWER, UnitOfPower.WATT, 0, every_cycle=True),
+    measurement(
         "stored_energy",
         SensorDeviceClass.ENERGY_STORAGE,
         UnitOfEnergy.KILO_WATT_HOUR,
         2,
         translation_key="stored_energy",
-        exists_fn=lambda unit: tells_energy(unit.record.fields, unit.record.cells, unit.settings.rating),
-        value_fn=_stored,
+        exists_fn=tells_stored,
+        value_fn=stored,
         change=0.01,
     ),
-    _measurement(
+    measurement(
         "temperature",
         SensorDeviceClass.TEMPERATURE,
         UnitOfTemperature.CELSIUS,
@@ -222,7 +262,7 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         value_fn=_temperature,
         change=TEMPERATURE_CHANGE,
     ),
-    _measurement(
+    measurement(
         "cell_voltage_min",
         SensorDeviceClass.VOLTAGE,
         _V,
@@ -230,11 +270,11 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         translation_key="cell_voltage_min",
         needs=_CELLS,
         value_fn=_lowest_cell,
-        attributes_fn=_where(_lowest_cell, "cell_voltage_min_cell", "cell_voltage_min_pack"),
+        attributes_fn=_where(_lowest_cell, "cell_voltage_min", "lowest_cell_pack"),
         attributes_follow=True,
         change=CELL_CHANGE,
     ),
-    _measurement(
+    measurement(
         "cell_voltage_max",
         SensorDeviceClass.VOLTAGE,
         _V,
@@ -242,11 +282,11 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         translation_key="cell_voltage_max",
         needs=_CELLS,
         value_fn=_highest_cell,
-        attributes_fn=_where(_highest_cell, "cell_voltage_max_cell", "cell_voltage_max_pack"),
+        attributes_fn=_where(_highest_cell, "cell_voltage_max", "highest_cell_pack"),
         attributes_follow=True,
         change=CELL_CHANGE,
     ),
-    _measurement(
+    measurement(
         "cell_voltage_spread",
         SensorDeviceClass.VOLTAGE,
         _V,
@@ -263,20 +303,50 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         device_class=SensorDeviceClass.ENUM,
         options=[str(mode) for mode in Mode],
         needs=("mode",),
-        value_fn=_field("mode"),
+        value_fn=field("mode"),
     ),
-    _measurement(
+    measurement(
         "time_left",
         SensorDeviceClass.DURATION,
         UnitOfTime.MINUTES,
         0,
         translation_key="time_left",
         needs=("remaining_capacity",),
-        value_fn=_time_left,
+        value_fn=to_floor,
         suggested_unit_of_measurement=UnitOfTime.HOURS,
         change=1,
     ),
-    _detail("soh", None, _PERCENT, 0, entity_registry_enabled_default=True, change=0.1),
+    measurement(
+        "time_to_full",
+        SensorDeviceClass.DURATION,
+        UnitOfTime.MINUTES,
+        0,
+        translation_key="time_to_full",
+        needs=("remaining_capacity",),
+        value_fn=to_full,
+        suggested_unit_of_measurement=UnitOfTime.HOURS,
+        change=1,
+    ),
+    LfpSensorDescription(
+        key="last_full_charge",
+        translation_key="last_full_charge",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        needs=("soc", *_CELLS),
+        available_fn=always,  # remembered; a battery that is stored is asleep
+        value_fn=lambda unit: unit.upkeep.last_full,
+    ),
+    LfpSensorDescription(
+        key="recharge_by",
+        translation_key="recharge_by",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+        exists_fn=has_recharge_rule,
+        available_fn=always,
+        value_fn=lambda unit: unit.upkeep.due_at(unit.clock.utc()),
+    ),
+    detail("soh", None, PERCENT, 0, entity_registry_enabled_default=True, change=0.1),
     LfpSensorDescription(
         key="cycles",
         translation_key="cycles",
@@ -284,34 +354,55 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
         entity_category=EntityCategory.DIAGNOSTIC,
         entity_registry_enabled_default=False,
         needs=("cycles",),
-        value_fn=_field("cycles"),
+        value_fn=field("cycles"),
     ),
     # There is no device class for charge
-    _detail("remaining_capacity", None, "Ah", 1, change=0.1),
-    _detail("full_capacity", None, "Ah", 1, change=0.1),
-    _detail("design_capacity", None, "Ah", 0, change=0.1),
-    _detail("charge_voltage_limit", SensorDeviceClass.VOLTAGE, _V, 1, change=0.05),
-    _detail("discharge_voltage_limit", SensorDeviceClass.VOLTAGE, _V, 1, change=0.05),
-    _detail("charge_current_limit", SensorDeviceClass.CURRENT, _A, 1, change=0.1),
-    _detail("discharge_current_limit", SensorDeviceClass.CURRENT, _A, 1, change=0.1),
-    _temperature_detail("cell_temperature_min", needs=_CELL_TEMPERATURES, value_fn=_coldest),
-    _temperature_detail("cell_temperature_max", needs=_CELL_TEMPERATURES, value_fn=_hottest),
+    detail("remaining_capacity", None, "Ah", 1, change=0.1),
+    detail("full_capacity", None, "Ah", 1, change=0.1),
+    detail(
+        "full_energy",
+        SensorDeviceClass.ENERGY_STORAGE,
+        UnitOfEnergy.KILO_WATT_HOUR,
+        2,
+        exists_fn=lambda unit: isinstance(unit, LfpPackCoordinator) and tells_full(unit),
+        value_fn=full,
+        change=0.01,
+    ),
+    detail("design_capacity", None, "Ah", 0, change=0.1),
+    detail("charge_voltage_limit", SensorDeviceClass.VOLTAGE, _V, 1, change=0.05),
+    detail("discharge_voltage_limit", SensorDeviceClass.VOLTAGE, _V, 1, change=0.05),
+    detail("charge_current_limit", SensorDeviceClass.CURRENT, _A, 1, change=0.1),
+    detail("discharge_current_limit", SensorDeviceClass.CURRENT, _A, 1, change=0.1),
+    _temperature_detail(
+        "cell_temperature_min",
+        needs=_CELL_TEMPERATURES,
+        value_fn=_coldest,
+        attributes_fn=lambda unit: _in_pack(unit, "coldest_pack"),
+        attributes_follow=True,
+    ),
+    _temperature_detail(
+        "cell_temperature_max",
+        needs=_CELL_TEMPERATURES,
+        value_fn=_hottest,
+        attributes_fn=lambda unit: _in_pack(unit, "warmest_pack"),
+        attributes_follow=True,
+    ),
     _temperature_detail("mosfet_temperature"),
     _temperature_detail("ambient_temperature"),
     _temperature_detail("pcb_temperature"),
     _temperature_detail("heater_temperature"),
-    _detail(
+    detail(
         "data_age",
         SensorDeviceClass.DURATION,
         UnitOfTime.SECONDS,
         0,
         needs=(),
         value_fn=_age,
-        available_fn=_link_up,  # also of a silent pack
+        available_fn=link_up,  # also of a silent pack
         change=1,
     ),
-    _detail("link_quality", None, _PERCENT, 1, needs=(), value_fn=_link_quality, change=0.1),
-    _detail(
+    detail("link_quality", None, PERCENT, 1, needs=(), value_fn=_link_quality, change=0.1),
+    detail(
         "rssi",
         SensorDeviceClass.SIGNAL_STRENGTH,
         SIGNAL_STRENGTH_DECIBELS_MILLIWATT,
@@ -333,44 +424,20 @@ SENSORS: tuple[LfpSensorDescription, ...] = (
     ),
 )
 
-ENERGY_SENSORS: tuple[LfpEnergyDescription, ...] = tuple(
-    LfpEnergyDescription(
-        key=f"energy_{direction}",
-        translation_key=f"energy_{direction}",
-        device_class=SensorDeviceClass.ENERGY,
-        native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
-        state_class=SensorStateClass.TOTAL_INCREASING,
-        suggested_display_precision=2,
-        needs=(f"energy_{direction}", "power"),
-        field=f"energy_{direction}",
-        meter=direction,
-        value_fn=attrgetter(f"meter.{direction}"),
-        change=0.01,
-    )
-    for direction in ("charged", "discharged")
-)
-
-BANK_SENSORS: tuple[LfpSensorDescription, ...] = (
+ENERGY_SENSORS: tuple[LfpSensorDescription, ...] = (
+    *(_energy(direction) for direction in ("charged", "discharged")),
     LfpSensorDescription(
-        key="packs_online",
-        translation_key="packs_online",
-        state_class=SensorStateClass.MEASUREMENT,
+        key="unobserved",
+        translation_key="unobserved",
+        device_class=SensorDeviceClass.DURATION,
+        native_unit_of_measurement=UnitOfTime.SECONDS,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=0,
         entity_category=EntityCategory.DIAGNOSTIC,
-        exists_fn=lambda unit: not unit.record.fields,  # where the bank speaks for itself nobody counts packs
-        value_fn=_packs_online,
-        available_fn=_link_up,
-    ),
-    *(
-        LfpSensorDescription(
-            key=name,
-            translation_key=name,
-            state_class=SensorStateClass.MEASUREMENT,
-            entity_category=EntityCategory.DIAGNOSTIC,
-            entity_registry_enabled_default=name == "modules_online",
-            needs=(name,),
-            value_fn=_field(name),
-        )
-        for name in ("modules", "modules_online", "modules_charge_blocked", "modules_discharge_blocked")
+        entity_registry_enabled_default=False,
+        needs=("energy_charged", "energy_discharged", "power"),
+        value_fn=lambda unit: round(unit.account.unobserved),
+        change=1,
     ),
 )
 
@@ -378,7 +445,7 @@ BANK_SENSORS: tuple[LfpSensorDescription, ...] = (
 def cell_sensors(count: int) -> tuple[LfpSensorDescription, ...]:
     """One sensor a cell, numbered from 1."""
     return tuple(
-        _detail(
+        detail(
             f"cell_{index + 1}_voltage",
             SensorDeviceClass.VOLTAGE,
             _V,
