@@ -374,11 +374,11 @@ async def test_a_battery_on_a_cable_and_on_a_bus_is_told(hass: HomeAssistant, li
     assert f"| {first} | {second} |" in _shown(issue)
 
 
-def _second_link(*serials: str) -> MockConfigEntry:
-    """An entry that knows packs by these serial numbers, and is not loaded."""
-    return MockConfigEntry(
+def _second_link(hass: HomeAssistant, *serials: str) -> MockConfigEntry:
+    """Add an entry that knows packs by these serial numbers, and is not loaded."""
+    other = MockConfigEntry(
         domain=DOMAIN,
-        title="Second link",
+        title="Second",
         entry_id=OTHER,
         data={
             CONF_DEVICE: "/dev/ttyOTHER",
@@ -388,23 +388,23 @@ def _second_link(*serials: str) -> MockConfigEntry:
             CONF_PACKS: {str(address): {"serial": serial} for address, serial in enumerate(serials, 2)},
         },
     )
+    other.add_to_hass(hass)
+    hass.config_entries.async_update_entry(other, title="Second link")  # told of, as one that a flow adds is
+    return other
 
 
 async def test_what_is_learned_later_tells_of_a_second_link(hass: HomeAssistant, home: Home) -> None:
-    """Whichever of the two learns it; disabled, one is as good as gone."""
+    """Whichever of the two learns it, at once; disabled, one is as good as gone."""
     packs = make_packs(2)
     home.plug(packs)
     await home.start()
-    other = _second_link("HSOMEBODY000001", "HSOMEBODY000002")
-    other.add_to_hass(hass)
+    other = _second_link(hass, "HSOMEBODY000001", "HSOMEBODY000002")
     await home.wait(2 * CYCLE)
     assert _issues(hass) == {}
     known = {**other.data[CONF_PACKS], "3": {"serial": packs[3].spec.serial}}
     hass.config_entries.async_update_entry(other, data={**other.data, CONF_PACKS: known})
-    await home.wait(2 * CYCLE)
     assert "| 2 | 2 |" in _shown(_issues(hass)["same_battery"])
     await home.drive(hass.config_entries.async_set_disabled_by(OTHER, ConfigEntryDisabler.USER))
-    await home.wait(2 * CYCLE)
     assert _issues(hass) == {}
 
 
@@ -415,8 +415,25 @@ async def test_a_load_tells_of_a_second_link_before_anything_was_read(hass: Home
     await home.start()
     await home.wait(2 * CYCLE)
     home.speaker_silent(True)
-    _second_link(packs[2].spec.serial).add_to_hass(hass)
-    await home.drive(hass.config_entries.async_reload(home.entry.entry_id))
+    await home.drive(hass.config_entries.async_unload(home.entry.entry_id))
+    _second_link(hass, packs[2].spec.serial)
+    assert _issues(hass) == {}
+    await home.drive(hass.config_entries.async_setup(home.entry.entry_id))
+    assert "same_battery" in _issues(hass)
+
+
+async def test_an_entry_that_is_disabled_itself_takes_the_repair_with_it(hass: HomeAssistant, home: Home) -> None:
+    """And brings it back with it."""
+    packs = make_packs(2)
+    home.plug(packs)
+    await home.start()
+    _second_link(hass, packs[2].spec.serial)
+    await home.wait(2 * CYCLE)
+    assert "same_battery" in _issues(hass)
+    entry_id = home.entry.entry_id
+    await home.drive(hass.config_entries.async_set_disabled_by(entry_id, ConfigEntryDisabler.USER))
+    assert _issues(hass) == {}
+    await home.drive(hass.config_entries.async_set_disabled_by(entry_id, None))
     assert "same_battery" in _issues(hass)
 
 
@@ -424,9 +441,9 @@ async def test_an_entry_that_is_removed_takes_the_repair_with_it(hass: HomeAssis
     """Also while the other one is not loaded, which could not notice."""
     packs = make_packs(2)
     home.plug(packs)
-    _second_link(packs[2].spec.serial).add_to_hass(hass)
     await home.start()
     await home.wait(2 * CYCLE)
+    _second_link(hass, packs[2].spec.serial)
     assert "same_battery" in _issues(hass)
     await home.drive(hass.config_entries.async_unload(home.entry.entry_id))
     assert "same_battery" in _issues(hass)

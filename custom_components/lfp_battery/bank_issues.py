@@ -10,10 +10,12 @@ from dataclasses import replace
 import re
 from typing import Any, Final
 
+from homeassistant import config_entries
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_PROTOCOL
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from .bms.catalog import FAMILIES, Model, find_model
 from .bms.consistency import Finding, Mismatch, Standing, findings
@@ -67,13 +69,19 @@ class BankIssues:
 
     @callback
     def async_start(self) -> None:
-        """Say whether the battery is here twice; all else needs readings."""
+        """Say whether the battery is here twice, now and whenever an entry changes; all else needs readings."""
+        signal = config_entries.SIGNAL_CONFIG_ENTRY_CHANGED
+        self._entry.async_on_unload(async_dispatcher_connect(self._hass, signal, self._entry_changed))
         self._renew_pairs()
 
     @callback
+    def _entry_changed(self, change: config_entries.ConfigEntryChange, entry: ConfigEntry[Any]) -> None:
+        if entry.domain == DOMAIN:
+            self._renew_pairs()
+
+    @callback
     def renew(self, bank: LfpBankCoordinator) -> None:
-        """Judge anew, after a round over the packs."""
-        self._renew_pairs()
+        """Judge the packs anew, after a round over them."""
         most, apart = bank.settings.most_packs, bank.settings.apart
         packs = {pack.number: pack for address, pack in sorted(bank.packs.items()) if address not in bank.unasked}
         standings = {number: _standing(pack) for number, pack in packs.items() if pack.data.received is not None}
@@ -199,7 +207,7 @@ class BankIssues:
         own = self._entry.entry_id
         gone = set(_pair_issues(self._hass, own))
         for other in others:
-            if other.entry_id == own or other.disabled_by is not None:
+            if other.entry_id == own or other.disabled_by is not None or self._entry.disabled_by is not None:
                 continue
             if serials := serials_in_common(self._entry.data, other.data):
                 first, second = sorted((self._entry, other), key=lambda entry: entry.entry_id)
