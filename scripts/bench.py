@@ -30,7 +30,7 @@ from tests.simulator.pty_line import PtyLine
 from tests.simulator.pylon import PylonSpeaker
 from tests.simulator.zeta import ZetaSpeaker
 
-from . import can_figures
+from . import can_figures, energy_figures
 
 _TURNAROUND = 0.075  # s, measured with US2KBPL (pylon-rs485.md section 8)
 _PACKS = 14
@@ -242,6 +242,7 @@ def main() -> int:
     parser.add_argument(
         "--home", action="store_true", help="also days of a whole Home Assistant, about a quarter of an hour"
     )
+    parser.add_argument("--energy", action="store_true", help="energy over a month instead of a day, some minutes")
     arguments = parser.parse_args()
     print(f"{_PACKS} packs at {_BAUD} baud, analog and alarms every cycle; in-memory line, simulated time")
     ok = asyncio.run(_on_driven_clock())
@@ -251,6 +252,8 @@ def main() -> int:
     ok &= _decode()
     ok &= _decode_can()
     _decode_registers()
+    print("energy of 14 packs over restarts and damaged answers, simulated time")
+    ok &= energy_figures.show(long=arguments.energy)
     if arguments.full:
         print(f"scans, simulated time: found within {_FOUND:g} s, named again within {_FOUND_AGAIN:g} s")
         ok &= _scans()

@@ -18,8 +18,8 @@ _COARSE = 1.0
 # a battery sets its count right, is forgotten within a quarter of an hour's readings.
 _FORGETTING = 0.95
 # Steps of such a count that prove that something flowed; of fewer, the powers at both ends of a gap know better. Simulated
-# (tests/energy_month.py, 1 and 3.14 Ah a step, restarts of 20 s and 10 min): 0.4 % of the total wrong instead of 0.7 to 2 %,
-# and a count that flickers while nothing flows no longer adds ten times of what did.
+# (tests/energy_month.py, 1 and 3.14 Ah a step, flickering, 20 s away every hour or 10 min every six): totals 0.4 % wrong at
+# most instead of 0.7 to 2.5 %, and of an idle battery no longer ten times what flowed. 2 h away every twelve: 0.3 and 1.8 %.
 _PROOF = 2.5
 _PROOF_ALONE = 1.5  # where the powers are not known
 
