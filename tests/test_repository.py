@@ -20,7 +20,7 @@ from homeassistant.util.yaml import load_yaml_dict
 from packaging.requirements import Requirement
 import pytest
 
-from custom_components.lfp_battery import binary_sensor, radio, sensor_descriptions, switch
+from custom_components.lfp_battery import bank_sensor_descriptions, binary_sensor, radio, sensor_descriptions, switch
 from custom_components.lfp_battery.bms.errors import LinkProblem
 from custom_components.lfp_battery.const import DOMAIN
 
@@ -343,7 +343,7 @@ def _sensors() -> list[SensorEntityDescription]:
     return [
         *sensor_descriptions.SENSORS,
         *sensor_descriptions.ENERGY_SENSORS,
-        *sensor_descriptions.BANK_SENSORS,
+        *bank_sensor_descriptions.BANK_SENSORS,
         *sensor_descriptions.cell_sensors(2),
         *sensor_descriptions.temperature_sensors((0, 1)),
     ]
