@@ -149,7 +149,8 @@ class LfpLink:
             frames, errors = known.get("frames_received"), known.get("errors")
             if isinstance(frames, int) and isinstance(errors, int):
                 self._issues.bus_heard(frames, errors, self._clock.monotonic())
-        stale = [unit for unit in self.units if unit.age is not None and unit.age > SHORTEST_INTERVAL]
+        # what was never heard since the start has nothing that grows old but what is remembered of it
+        stale = [unit for unit in self.units if (not unit.online if unit.age is None else unit.age > SHORTEST_INTERVAL)]
         if stale and self.bank not in stale:
             stale.append(self.bank)  # whether a bank may be acted by goes by its packs
         for unit in stale:
