@@ -10,7 +10,7 @@ def show(*, long: bool) -> bool:
     """A day of fourteen packs, or `long` a month of readings and a day over the line; whether the bounds are kept."""
     if not long:
         return _print("a day of readings", time.process_time(), run(1.0))
-    ok = _print("30 days of readings", time.process_time(), run(30.0, trace=True))
+    ok = _print("30 days of readings", time.process_time(), run(30.0))
     return _print("a day through client and line", time.process_time(), asyncio.run(over_the_line(24.0))) and ok
 
 
@@ -23,7 +23,7 @@ def _print(name: str, began: float, outcome: Outcome) -> bool:
     print(f"    observed time, worst pack {100 * outcome.observed:7.3f} %   bound 0.1 %")
     print(f"    in all, worst pack        {100 * outcome.total:7.3f} %   bound 0.5 %")
     print(f"    in all, the bank          {100 * outcome.bank:7.3f} %")
-    grown = "" if outcome.grown is None else f", memory grown by {outcome.grown} bytes since its tenth part"
+    grown = "" if outcome.blocks is None else f", {outcome.blocks:+d} blocks of memory since a tenth of the time"
     print(f"    unobserved {outcome.unobserved:.0f} s, {'a total FELL' if outcome.fell else 'no total fell'}{grown}")
     print(f"    {time.process_time() - began:.0f} s of this machine; {'kept' if outcome.kept else 'BROKEN'}")
     return outcome.kept

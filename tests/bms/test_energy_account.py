@@ -147,6 +147,21 @@ def test_a_coarse_count_leaves_it_to_the_powers_what_flowed_in_a_short_gap() -> 
         assert one.estimated_charged == pytest.approx(20 * _VOLTS * 120 / 3.6e6, rel=0.05)
 
 
+def test_a_count_that_was_set_right_once_is_trusted_again_after_a_while() -> None:
+    """At the end of a charge it jumped by 5 Ah; a gap soon after is left to the powers, one some hours later is not."""
+    for hours, told_by in ((0.05, "powers"), (2.0, "count")):
+        one = used_to(0.01)
+        one.observe(told(2010.0, -20.0, 55.0))
+        end = 2010 + round(hours * 3600)
+        for second in range(2020, end + 1, 10):
+            one.observe(told(second, -20.0, round(55.0 - 20 * (second - 2010) / 3600, 2)))
+        left = 55.0 - 20 * (end - 2010) / 3600
+        one.observe(told(end + 600.0, -20.0, left - 4.0))
+        # as if 20 A had gone on for ten minutes; the count says 4 Ah
+        amount = {"powers": 20 * 600 / 3600, "count": 4.0}[told_by]
+        assert one.estimated_discharged == pytest.approx(amount * _VOLTS / 1000, rel=0.01)
+
+
 # --- restarts ------------------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,8 @@ def test_half_a_day_of_restarts_and_lost_answers_is_counted_right_and_takes_no_m
     assert min(outcome.true.charged, outcome.true.discharged) > 2
     assert outcome.grown is not None
     assert outcome.grown < 50_000
+    assert outcome.blocks is not None
+    assert outcome.blocks < 500
 
 
 async def test_a_client_on_the_line_brings_the_energy_home() -> None:
