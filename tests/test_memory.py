@@ -4,6 +4,7 @@ from datetime import timedelta
 import json
 from typing import Any
 
+from homeassistant.const import EVENT_HOMEASSISTANT_FINAL_WRITE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
 from homeassistant.util import dt as dt_util
@@ -12,10 +13,11 @@ from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
 from custom_components.lfp_battery.bms.model import Identity, PackState, PollReport
-from custom_components.lfp_battery.const import CONF_INVERT_CURRENT, DOMAIN
+from custom_components.lfp_battery.const import CONF_INVERT_CURRENT, CONF_PACK_COUNT, DOMAIN
 from tests.home import CYCLE, Home
 from tests.simulator.bank import Steady
 from tests.simulator.pack import PackSpec, SimPack
+from tests.simulator.pylon import Profile
 
 _COUNTING = Identity(serial="PPTCOUNTS0000009")
 
@@ -84,6 +86,30 @@ async def test_a_loss_of_power_costs_some_minutes_at_most(
         assert energy["charged"]["total"] == home.link.packs[2].account.charged
         assert energy["charged"]["total"] > 0
         await home.wait(100)
+
+
+async def test_what_was_learned_last_is_kept_when_home_assistant_stops(
+    hass: HomeAssistant, home: Home, hass_storage: dict[str, Any]
+) -> None:
+    """No entry is unloaded then; it is written with everything else that is written last."""
+    home.plug(1)
+    home.bank.profile = Steady(rate=0.5)
+    await home.start()
+    await home.wait(100)
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
+    await hass.async_block_till_done()
+    energy = _kept(home, hass_storage)["units"][home.link.packs[2].identity]["energy"]
+    assert energy["charged"]["total"] == home.link.packs[2].account.charged
+
+
+async def test_what_a_bank_may_take_in_is_what_its_packs_may(home: Home) -> None:
+    """The bound of what is believed of its energy holds for as many packs as the person counted."""
+    home.plug(3, speaks=Profile.V35, protocol="pylon-rs485-v35", addresses=[2], options={CONF_PACK_COUNT: 3})
+    home.speaker_silent(True)
+    await home.start()
+    three = home.link.bank.account.most_power
+    await _restart(home, **{CONF_PACK_COUNT: 1})
+    assert three == pytest.approx(3 * home.link.bank.account.most_power)
 
 
 async def test_inverting_the_current_swaps_both_totals_once(home: Home, hass_storage: dict[str, Any]) -> None:

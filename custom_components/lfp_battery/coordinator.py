@@ -75,6 +75,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         self.silent = False  # said so in the log
         self.answering = False  # as the client said last, also when a lost link or a disabled device hides it
         self.created: set[tuple[str, str]] = set()  # entities that exist, by platform and key
+        self._bound_energy()
 
     @property
     def identity(self) -> str:
@@ -355,26 +356,31 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
             state = self.figures.state
             if state.current is not None:
                 self.smoothed_current.observe(self.clock.monotonic(), state.current)
-            self.upkeep.observe(self.clock.utc(), state, self.smoothed_current.value)
-        if self._sums_energy and self.account.charged is None and self.account.discharged is None:
+            if not self.figures.left_out:  # a bank is full when all its packs are
+                self.upkeep.observe(self.clock.utc(), state, self.smoothed_current.value)
+        if not self._says_energy and "power" in self.derivable and not self._has_total:
             accounts = [pack.account for pack in self.packs.values()]
             if any(account.charged is not None or account.discharged is not None for account in accounts):
                 self.account.add(counting.all_in(accounts))
 
     @property
-    def _sums_energy(self) -> bool:
-        """Whether the energy of the bank is that of its packs; else it is counted by what the bank says."""
-        return _POWER_AND_COUNTERS.isdisjoint(self.record.fields) and "power" in self.derivable
+    def _says_energy(self) -> bool:
+        """Whether its energy is counted by what the bank says itself; else it is that of its packs."""
+        return not _POWER_AND_COUNTERS.isdisjoint(self.record.fields)
+
+    @property
+    def _has_total(self) -> bool:
+        return self.account.charged is not None or self.account.discharged is not None
 
     @callback
     def async_energy_added(self, added: Added) -> None:
         """Something came to the account of a pack; from when the bank has begun with what they all had."""
-        if self._sums_energy and (self.account.charged is not None or self.account.discharged is not None):
+        if not self._says_energy and self._has_total:
             self.account.add(added)
 
     @override
     def _count_energy(self, reading: Reading) -> None:
-        if not self._sums_energy:
+        if self._says_energy:
             super()._count_energy(reading)
 
     @property

@@ -85,4 +85,5 @@ def all_in(accounts: Iterable[EnergyAccount]) -> Added:
         discharged=math.fsum(account.discharged or 0.0 for account in known),
         estimated_charged=math.fsum(account.estimated_charged for account in known),
         estimated_discharged=math.fsum(account.estimated_discharged for account in known),
+        unobserved=math.fsum(account.unobserved for account in known),
     )
