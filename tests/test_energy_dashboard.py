@@ -39,7 +39,7 @@ def _battery(home: Home, address: int | None) -> energy.BatterySourceType:
 async def _complaints(hass: HomeAssistant, *sources: energy.SourceType) -> list[str]:
     """What the energy dashboard has to say about these sources."""
     manager = await energy.async_get_manager(hass)
-    await manager.async_update({"energy_sources": list(sources)})
+    await manager.async_update({"energy_sources": list(sources), "device_consumption": []})
     await hass.async_block_till_done()
     validated = await validate.async_validate(hass)
     assert len(validated.energy_sources) == len(sources)
