@@ -18,7 +18,8 @@ from tests.simulator.faults import Fault, Kind
 from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.pylon import Profile
 
-_SAYS_ITSELF = {"connectivity", "safe_to_act"}
+# Says itself whether the pack answers, or is remembered.
+_SAYS_ITSELF = {"connectivity", "safe_to_act", "last_full_charge"}
 _SERIAL = b"4693"  # the question for the serial number (pylon-rs485.md section 5)
 
 

@@ -122,3 +122,22 @@ async def test_a_battery_that_goes_and_comes_back_triggers_nothing(
     await home.wait(5 * CYCLE)
     assert home.state(2, "charging").state == home.state(2, "battery_low").state == "on"
     assert fired == []
+
+
+async def test_a_bank_triggers_by_what_its_packs_come_to(hass: HomeAssistant, home: Home) -> None:
+    """Once for all packs, on the device of the bank."""
+    home.plug({address: SimPack(PackSpec(serial=f"PPTTRIGGER00000{address}", soc=13)) for address in (2, 3)})
+    home.bank.profile = Steady()
+    await home.start()
+    fired = await _automations(
+        hass, home.bank_device().id, {"trigger": "battery.became_low"}, {"trigger": "battery.started_charging"}
+    )
+    home.bank.profile = Steady(rate=0.2)
+    await home.wait(60)
+    assert fired == ["battery.started_charging"]
+    for soc in (11, 9):
+        for pack in home.bank.packs.values():
+            pack.set_soc(soc)
+        await home.wait(2 * CYCLE)
+    assert fired == ["battery.started_charging", "battery.became_low"]
+    assert await _holds(hass, home.bank_device().id, "is_low")
