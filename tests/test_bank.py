@@ -1,11 +1,13 @@
 """What the device of a bank shows of packs that answer one by one, and when it shows nothing."""
 
-from typing import Any
+from unittest.mock import patch
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.entity import Entity
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from custom_components.lfp_battery.bms.model import Alarm, Condition, Severity
 from custom_components.lfp_battery.const import CONF_SOC_FLOOR
@@ -28,9 +30,9 @@ def _packs() -> dict[int, SimPack]:
     }
 
 
-async def _mixed(home: Home, **options: Any) -> None:
+async def _mixed(home: Home) -> None:
     """A bank of three, at rest."""
-    home.plug(_packs(), options=options)
+    home.plug(_packs())
     home.bank.frozen = True
     await home.start()
     await home.wait(2 * CYCLE)
@@ -52,6 +54,15 @@ async def test_a_bank_is_as_full_as_its_packs_by_their_capacity(home: Home) -> N
     assert home.value(None, "soc_spread") == pytest.approx(60, abs=0.2)
     assert home.value(None, "packs_online") == 3
     assert "counted" not in home.state(2, "soc").attributes
+
+
+async def test_all_entities_of_a_bank(hass: HomeAssistant, home: Home, snapshot: SnapshotAssertion) -> None:
+    """A bank of three with everything enabled, as the home sees it."""
+    with patch.object(Entity, "entity_registry_enabled_default", True):
+        await _mixed(home)
+    for entry in sorted(home.entities(home.bank_device()).values(), key=lambda entry: entry.entity_id):
+        assert entry == snapshot(name=f"{entry.entity_id}-entry")
+        assert hass.states.get(entry.entity_id) == snapshot(name=f"{entry.entity_id}-state")
 
 
 async def test_sums_of_a_bank_are_those_of_its_packs(home: Home) -> None:
