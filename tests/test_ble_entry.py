@@ -20,8 +20,8 @@ from syrupy.assertion import SnapshotAssertion
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
 from custom_components.lfp_battery.bms.errors import LinkError, LinkProblem
 from custom_components.lfp_battery.const import CONF_HOLD, CONF_INTERVAL, CONF_PACKS
-from custom_components.lfp_battery.link_texts import link_problem
 from custom_components.lfp_battery.diagnostics import async_get_config_entry_diagnostics
+from custom_components.lfp_battery.link_texts import link_problem
 from tests.ble_home import MAC, NAME, BleHome
 from tests.flow_line import TEXTS
 from tests.home import CYCLE
