@@ -73,10 +73,11 @@ def print_day(day: Day, beside: Mapping[str, Day]) -> bool:
     ok = grown <= _MOST
     _print("recorder, MB a day", grown, f"bound {_MOST:g}: {_verdict(ok)}{_scaled(day)}", 1)
     for name, run in beside.items():
-        _print(f"... {name}, MB a day", _megabytes(run), f"{_megabytes(run) / grown:.2f} x as much{_scaled(run)}", 1)
-    if compared := [hour for run in runs[1:2] for hour in run.hours]:
-        share = day.rows_in(compared) / len(compared) / (day.rows_in(day.hours) / len(day.hours))
-        _print("... these hours, rows beside the day's mean", share, "", 2)
+        _print(f"... {name}, MB a day", _megabytes(run), _scaled(run).removeprefix("; "), 1)
+        if set(run.hours) <= set(day.hours):
+            same = day.rows_in(run.hours)
+            times = f"{run.rows_in(run.hours) / same:.2f} x the rows of the day's same hours"
+            _print("    rows an hour", run.rows_in(run.hours) / len(run.hours), f"{times}, {same / len(run.hours):.0f}")
     return ok
 
 
