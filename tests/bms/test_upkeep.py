@@ -1,62 +1,15 @@
-"""When a pack was full, when it wants to be charged, and whether its state of charge can be true."""
+"""When a pack was full, and when it wants to be charged."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 import json
 from typing import Any
 
 import pytest
 
-from custom_components.lfp_battery.bms.catalog import Recharge, find_family
-from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.model import Alarm, BatteryState, Condition, Mode, Severity
 from custom_components.lfp_battery.bms.upkeep import Upkeep
-from tests.simulator.bank import DayProfile, SimBank
-from tests.simulator.pack import PackSpec
 
-START = datetime(2026, 3, 1, 6, tzinfo=UTC)
-MONTH = timedelta(days=365.25 / 12)
-UNDERVOLTAGE = frozenset({Alarm(condition=Condition.CELL_UNDERVOLTAGE, severity=Severity.PROTECTION)})
-
-
-def rule(key: str) -> Recharge:
-    """What the manual of this family says."""
-    family = find_family(key)
-    assert family is not None
-    assert family.recharge is not None
-    return family.recharge
-
-
-def pack(soc: float | None = None, cell: float | None = None, warmth: float | None = None, **more: Any) -> BatteryState:
-    """A pack of 100 Ah with four cells alike."""
-    return BatteryState(
-        soc=soc,
-        full_capacity=100.0,
-        cell_voltages=None if cell is None else (cell,) * 4,
-        cell_temperatures=None if warmth is None else (warmth,) * 2,
-        **more,
-    )
-
-
-class Story:
-    """Readings every ten seconds."""
-
-    def __init__(self, upkeep: Upkeep | None = None) -> None:
-        """Begin at `START`."""
-        self.upkeep = upkeep or Upkeep()
-        self.now = START
-
-    def see(self, state: BatteryState, current: float | None = 0.0, *, seconds: float = 40.0) -> Upkeep:
-        """The pack looks like this for a while."""
-        end = self.now + timedelta(seconds=seconds)
-        while self.now <= end:
-            self.upkeep.observe(self.now, state, current)
-            self.now += timedelta(seconds=10)
-        return self.upkeep
-
-    def wait(self, span: timedelta) -> None:
-        """Nothing is read meanwhile."""
-        self.now += span
+from .upkeep_story import MONTH, START, UNDERVOLTAGE, Story, pack, rule
 
 
 def test_the_last_full_charge_is_when_charging_ended_at_the_top() -> None:
@@ -109,6 +62,14 @@ def test_a_pack_that_is_kept_full_moves_its_last_full_charge_once_an_hour() -> N
     for _ in range(300):
         seen.add(story.see(pack(100.0), 2.0, seconds=50.0).last_full)
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize(("current", "since"), [(-40.0, None), (None, None), (-0.5, START), (40.0, START)])
+def test_a_full_pack_that_is_first_seen_while_it_is_drawn_from_was_full_nobody_knows_when(
+    current: float | None, since: datetime | None
+) -> None:
+    """Unless it is charged or stands there: then that is at least nearly so."""
+    assert Story().see(pack(99.6), current).last_full == since
 
 
 @pytest.mark.parametrize(("key", "months"), [("pytes_v", 6), ("es_wall", 3), ("growatt_65", 6), ("ml314", 3)])
@@ -172,18 +133,77 @@ def test_one_sensor_that_fails_does_not_shorten_the_interval() -> None:
         ("growatt_65", 26.0, 20.0, True),
         ("growatt_65", 25.0, 20.0, False),
         ("es_wall", 100.0, 2.0, True),
-        ("es_wall", 98.0, 20.0, False),
+        ("es_wall", 39.0, 20.0, False),
         ("growatt_65", 80.0, -20.0, False),
+        ("ml314", 51.0, 20.0, True),
+        ("ml314", 38.0, 20.0, False),
     ],
 )
 def test_only_a_charge_as_far_as_the_manual_wants_it_counts(key: str, soc: float, current: float, counts: bool) -> None:
-    """Pytes: more than 90 %; Growatt: until LED2 flashes; ES names no level, so a full one."""
+    """Pytes: more than 90 %; Growatt: until LED2 flashes; ML314: as it is stored; ES names no level, so a full one."""
     story = Story(Upkeep(rule(key)))
-    story.see(pack(20.0))
+    story.see(pack(soc - 19.0))
     story.wait(2.9 * MONTH)
     story.see(pack(soc), current)
-    story.wait(0.2 * MONTH if key == "es_wall" else 3.2 * MONTH)
+    story.wait(0.2 * MONTH if key in ("es_wall", "ml314") else 3.2 * MONTH)
     assert story.upkeep.due(story.now) is not counts
+
+
+@pytest.mark.parametrize("key", ["pytes_v", "es_wall", "growatt_65", "ml314", "vlrv"])
+def test_a_battery_that_is_used_every_day_is_never_due(key: str) -> None:
+    """All these manuals speak of one that is stored; an inverter may well stop charging at 85 %, or a winter at 45 %."""
+    story = Story(Upkeep(rule(key)))
+    for day in range(300):
+        top = 45.0 if day % 100 > 80 else 85.0
+        for soc, current in ((25.0, 0.0), (top - 15.0, 20.0), (top, 20.0), (40.0, -20.0)):
+            assert story.see(pack(soc, warmth=35.0), current, seconds=10.0).due(story.now) is False
+            story.now = START + timedelta(days=day, hours=6)
+        story.now = START + timedelta(days=day + 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "counts"),
+    [
+        (((50.0, 0.0), (71.0, 20.0)), True),
+        (((50.0, 0.0), (69.0, 20.0)), False),
+        (((50.0, -20.0), (30.0, -20.0), (51.0, 20.0)), True),  # above the lowest, wherever it began
+        (((50.0, 0.0), (75.0, 0.0), (75.0, -20.0)), False),  # a counter that was set right charges nothing
+        (((90.0, 0.0), (60.0, 0.0), (75.0, 20.0)), False),
+    ],
+)
+def test_a_battery_counts_as_used_when_it_was_charged_by_a_fifth(
+    seen: tuple[tuple[float, float], ...], counts: bool
+) -> None:
+    """Counted from its lowest, also over a restart in between."""
+    story = Story(Upkeep(rule("es_wall")))
+    for soc, current in seen:
+        story.see(pack(soc), current)
+        again = Upkeep(rule("es_wall"))
+        again.restore(json.loads(json.dumps(story.upkeep.as_mapping())))
+        story.upkeep = again
+        story.wait(MONTH)
+    story.now = START + 3.1 * MONTH
+    assert story.upkeep.due(story.now) is not counts
+
+
+def test_a_fifth_that_was_charged_within_the_hour_is_not_counted_again_later() -> None:
+    """The date moves once an hour, but what it counts from does each time: a trickle months later is no use."""
+    story = Story(Upkeep(rule("es_wall")))
+    story.see(pack(30.0))
+    story.see(pack(51.0), 50.0)
+    story.see(pack(72.0), 50.0)
+    story.wait(2.9 * MONTH)
+    story.see(pack(72.0), 1.5)
+    assert story.upkeep.due(START + 3.1 * MONTH) is True
+
+
+def test_an_ml314_that_is_stored_as_its_manual_says_is_not_due() -> None:
+    """13.1 (10): charged and discharged every three months, kept at 50 to 60 %."""
+    story = Story(Upkeep(rule("ml314")))
+    for day in range(1, 300):
+        soc, current = (60.0, 20.0) if day % 80 == 0 else (50.0, 0.0)
+        assert story.see(pack(soc), current).due(story.now) is False
+        story.now = START + timedelta(days=day)
 
 
 def test_a_pack_that_is_due_is_so_no_longer_once_it_is_charged() -> None:
@@ -212,6 +232,43 @@ def test_a_clock_that_was_set_back_does_not_stop_anything() -> None:
     assert story.upkeep.due(START + 3.1 * MONTH) is True
 
 
+def test_a_charge_under_a_clock_that_was_years_ahead_puts_nothing_off() -> None:
+    """It counts from when the clock is right again, and is no date in four years."""
+    story = Story(Upkeep(rule("es_wall")))
+    story.see(pack(50.0))
+    story.now = START.replace(year=2030)
+    story.see(pack(100.0), 5.0)
+    story.now = START + timedelta(days=1)
+    assert story.see(pack(60.0)).last_full is None
+    assert story.upkeep.due(START + 2.9 * MONTH) is False
+    assert story.upkeep.due(START + 3.1 * MONTH) is True
+
+
+@pytest.mark.parametrize("unset", [datetime(1970, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC)])
+def test_no_interval_begins_before_the_clock_is_set(unset: datetime) -> None:
+    """A small computer without a battery of its own begins in the past, and would find the pack due at once."""
+    story = Story(Upkeep(rule("es_wall")))
+    story.now = unset
+    assert story.see(pack(100.0), 3.0).due(START) is None
+    story.now = START
+    assert story.see(pack(60.0)).last_full is None
+    assert story.upkeep.due(START + 2.9 * MONTH) is False
+    assert story.upkeep.due(START + 3.1 * MONTH) is True
+
+
+def test_what_was_noted_outlives_a_start_before_the_clock_is_set() -> None:
+    """Neither the dates nor what is left of the interval change, until it is charged again."""
+    story = Story(Upkeep(rule("vlrv")))
+    story.see(pack(100.0, warmth=15.0), 3.0)
+    kept = story.upkeep.as_mapping()
+    story.now = datetime(2025, 1, 1, tzinfo=UTC)
+    story.see(pack(100.0, warmth=35.0))
+    assert story.upkeep.as_mapping() == kept
+    story.see(pack(100.0, warmth=15.0), 3.0)
+    story.now = START + 10 * MONTH
+    assert story.see(pack(99.0, warmth=15.0)).due(START + 18.9 * MONTH) is False
+
+
 def test_a_restart_changes_nothing() -> None:
     """Through JSON: dates, the share that is used up, half a calibration, and the advice."""
     story = Story(Upkeep(rule("vlrv")))
@@ -234,7 +291,9 @@ def test_a_restart_changes_nothing() -> None:
     [
         {},
         {"last_full": "yesterday", "due_at": 5, "months": "six", "emptied": "yes", "calibration_advised": "no"},
-        {"last_full": "2026-03-01T06:00:00", "months": -1, "charged": None},
+        {"last_full": "2027-03-01T06:00:00", "months": -1, "charged": None},
+        {"lowest": "low", "agreed": "top"},
+        {"lowest": float("nan"), "agreed": [["top"], 1]},
         {"months": float("nan"), "due_at": "9999-12-31T23:59:59-14:00"},
     ],
 )
@@ -265,125 +324,6 @@ def test_a_rule_that_becomes_known_counts_from_the_last_full_charge() -> None:
     assert again.upkeep.due(START + 3.1 * MONTH) is True
 
 
-@pytest.mark.parametrize(
-    ("state", "current"),
-    [
-        (pack(40.0, cell=2.6, alarms=UNDERVOLTAGE), 0.0),
-        (pack(20.0, cell=3.0, alarms=UNDERVOLTAGE), 0.0),  # came back a little when the load went
-        (pack(40.0, alarms=UNDERVOLTAGE), 0.0),
-        (pack(40.0, mode=Mode.EMPTY), 0.0),
-        (pack(40.0, cell=2.75), -15.0),
-        (pack(40.0, cell=2.75, warmth=0.0), 0.0),
-        (pack(60.0, cell=3.45), 3.0),
-        (pack(85.0, cell=3.40), 0.0),
-    ],
-)
-def test_a_charge_that_the_ends_contradict_wants_calibrating(state: BatteryState, current: float) -> None:
-    """Empty cells with plenty left by the counter, or full ones with room left."""
-    assert Story().see(state, current).calibration_advised is True
-
-
-@pytest.mark.parametrize(
-    ("state", "current"),
-    [
-        (pack(50.0, cell=3.3), 0.0),  # the plateau is the same from 10 to 90 %
-        (pack(90.0, cell=3.28), -10.0),
-        (pack(10.0, cell=3.32), 10.0),
-        (pack(40.0, cell=2.6, alarms=UNDERVOLTAGE), -60.0),  # the load pulls them down
-        (pack(40.0, cell=3.2, alarms=UNDERVOLTAGE), 0.0),  # ... and did: they came back
-        (pack(40.0, cell=2.75, warmth=0.0), -10.0),  # in the cold a little load does
-        (pack(60.0, cell=3.5), 50.0),  # the charger pushes them up
-        (pack(60.0, cell=3.45), None),
-        (pack(None, cell=2.5), 0.0),
-        (pack(None, cell=3.5), 0.0),
-        (pack(60.0, cell=3.41), -5.0),  # it was just charged, and is drawn from already
-    ],
-)
-def test_between_the_ends_nothing_tells(state: BatteryState, current: float | None) -> None:
-    """Nor under a load, where cells show more or less than they have."""
-    assert Story().see(state, current).calibration_advised is None
-
-
-@pytest.mark.parametrize("state", [pack(15.0, cell=2.6, alarms=UNDERVOLTAGE), pack(95.0, cell=3.45)])
-def test_a_charge_that_the_ends_confirm_is_right(state: BatteryState) -> None:
-    """Within what such a counter is out by anyway."""
-    assert Story().see(state).calibration_advised is False
-
-
-def test_one_high_cell_does_not_make_a_full_pack() -> None:
-    """It ends the charge early; the others have room, as the counter says."""
-    state = BatteryState(soc=70.0, full_capacity=100.0, cell_voltages=(3.6, 3.34, 3.34, None))
-    assert Story().see(state, 2.0).calibration_advised is None
-
-
-def test_an_end_that_does_not_last_was_none() -> None:
-    """Two odd readings in a row are not half a minute."""
-    story = Story()
-    story.see(pack(60.0, cell=3.45), seconds=10.0)
-    story.see(pack(60.0, cell=3.33))
-    assert story.see(pack(60.0, cell=3.45), seconds=10.0).calibration_advised is None
-
-
-def _emptied(story: Story) -> None:
-    story.see(pack(5.0, cell=2.6, alarms=UNDERVOLTAGE), -50.0, seconds=0.0)
-
-
-def _half(story: Story) -> None:
-    story.see(pack(50.0, cell=3.33), 30.0)
-
-
-def _filled(story: Story) -> None:
-    story.see(pack(100.0, cell=3.45), 3.0)
-
-
-@pytest.mark.parametrize(
-    ("steps", "advised"),
-    [
-        ((_filled,), True),
-        ((_emptied,), True),
-        ((_half, _filled, _emptied, _half), True),
-        ((_emptied, _half, _filled), False),
-        ((_emptied, _half, _half, _filled, _half), False),
-    ],
-)
-def test_advice_is_withdrawn_by_a_pass_from_protection_to_full(
-    steps: tuple[Callable[[Story], None], ...], advised: bool
-) -> None:
-    """ES 9 row 6: discharge to protection, then charge to 100 %; neither alone nor the other way round."""
-    story = Story()
-    assert story.see(pack(60.0, cell=3.45), 3.0).calibration_advised is True
-    for step in steps:
-        step(story)
-    assert story.upkeep.calibration_advised is advised
-
-
-@pytest.mark.parametrize(
-    ("empty", "full"),
-    [
-        # a warning is not protection
-        (frozenset({Alarm(condition=Condition.CELL_UNDERVOLTAGE, severity=Severity.WARNING)}), pack(100.0, cell=3.45)),
-        # nor does a counter charge anything by itself
-        (UNDERVOLTAGE, None),
-    ],
-)
-def test_what_is_not_a_pass_withdraws_nothing(empty: frozenset[Alarm], full: BatteryState | None) -> None:
-    """Both ends have to be reached."""
-    story = Story()
-    story.see(pack(60.0, cell=3.45), 3.0)
-    story.wait(timedelta(hours=2))
-    story.see(pack(5.0, cell=2.6, alarms=empty), -50.0)
-    story.see(full or pack(100.0, cell=3.33), 0.0 if full is None else 3.0)
-    assert story.upkeep.calibration_advised is True
-
-
-def test_a_clock_that_is_set_back_at_an_end_starts_its_half_minute_again() -> None:
-    """Else nothing would be judged until the old time comes round."""
-    story = Story()
-    story.see(pack(60.0, cell=3.45), seconds=10.0)
-    story.now = START - timedelta(days=1)
-    assert story.see(pack(60.0, cell=3.45)).calibration_advised is True
-
-
 def test_a_date_of_another_rule_is_not_kept_beyond_the_interval_of_this_one() -> None:
     """The model was changed: nine months are left by the old manual, of which the new one has three."""
     cool = Story(Upkeep(rule("vlrv"))).see(pack(60.0, warmth=10.0))
@@ -399,80 +339,3 @@ def test_a_last_full_charge_in_the_future_puts_nothing_off() -> None:
     story = Story(Upkeep(rule("es_wall")))
     story.upkeep.restore({"last_full": (START + 12 * MONTH).isoformat()})
     assert story.see(pack(50.0)).due(START + 3.1 * MONTH) is True
-
-
-def test_advice_comes_again_when_the_charge_drifts_again() -> None:
-    """A pass sets it right once."""
-    story = Story()
-    for step in (_emptied, _half, _filled):
-        step(story)
-    assert story.upkeep.calibration_advised is False
-    assert story.see(pack(55.0, cell=2.7)).calibration_advised is True
-
-
-def test_a_bank_that_names_only_its_extremes_is_judged_by_them() -> None:
-    """As a bank over packs, or a set of CAN frames, does."""
-    state = BatteryState(soc=60.0, full_capacity=400.0, cell_voltage_min=3.42, cell_voltage_max=3.48)
-    assert Story().see(state, 15.0).calibration_advised is True
-    assert Story().see(state, 25.0).calibration_advised is None
-
-
-@pytest.mark.parametrize(
-    ("capacity", "advised"),
-    [
-        ({"design_capacity": 200.0}, True),
-        ({"remaining_capacity": 120.0}, True),
-        ({}, None),
-    ],
-)
-def test_what_counts_as_almost_no_current_follows_the_capacity(capacity: dict[str, Any], advised: bool | None) -> None:
-    """8 A are little for 200 Ah, and much where nothing says how large a pack is."""
-    state = BatteryState(soc=60.0, cell_voltages=(3.45, 3.45), **capacity)
-    assert Story().see(state, 8.0).calibration_advised is advised
-
-
-def _days(
-    profile: DayProfile, *, days: int, wrong: float = 0.0, obedient: bool = True, spec: PackSpec | None = None
-) -> Upkeep:
-    """A simulated pack in a house, read every half minute, with a counter that is wrong by so many per cent."""
-    bank = SimBank(1, DrivenClock(), spec=spec, profile=profile, obedient=obedient)
-    battery = next(iter(bank.packs.values()))
-    story = Story(Upkeep(rule("es_wall")))
-    for _ in range(days * 2880):
-        bank.step(30.0)
-        state = BatteryState(
-            soc=min(max(battery.soc + wrong, 0.0), 100.0),
-            full_capacity=battery.full_capacity,
-            cell_voltages=tuple(battery.cell_voltages),
-            cell_temperatures=battery.cell_temperatures,
-            mode=battery.mode,
-            alarms=battery.alarms,
-        )
-        story.upkeep.observe(story.now, state, battery.current)
-        story.wait(timedelta(seconds=30))
-    return story.upkeep
-
-
-_SUMMER, _WINTER = DayProfile(), DayProfile(solar=0.05)
-_TO_THE_ENDS = DayProfile(solar=0.25, evening=0.2)
-
-
-@pytest.mark.parametrize(
-    ("upkeep", "advised", "full"),
-    [
-        (lambda: _days(_SUMMER, days=2), False, True),
-        (lambda: _days(_WINTER, days=3), None, False),
-        (lambda: _days(_TO_THE_ENDS, days=3, obedient=False), False, True),
-        (lambda: _days(_TO_THE_ENDS, days=2, obedient=False, spec=PackSpec(temperature=2.0)), False, True),
-        (lambda: _days(_SUMMER, days=1, wrong=-25.0), True, True),
-        (lambda: _days(DayProfile(solar=0.05, evening=0.2), days=1, wrong=30.0, obedient=False), True, True),
-    ],
-    ids=["summer", "winter", "to both ends", "cold", "says too little", "says too much"],
-)
-def test_days_of_a_simulated_house_bring_no_advice_unless_the_counter_is_wrong(
-    upkeep: Callable[[], Upkeep], advised: bool | None, full: bool
-) -> None:
-    """Every reading of the day is judged, loads, protections and relaxing cells included."""
-    seen = upkeep()
-    assert seen.calibration_advised is advised
-    assert (seen.last_full is not None) is full

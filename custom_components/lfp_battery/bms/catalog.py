@@ -242,8 +242,9 @@ _MONTHS_3_AND_MORE = (StorageSpan(10.0, 45.0, 3), StorageSpan(20.0, 35.0, None))
 
 # Table 6-1; 16 modules 2; addresses 6.3; pins 6.5; termination 8.5; storage 8.1.3; protocols Table 10-3 (no P13).
 # Currents and operating temperatures are not stated; recharging every six months by 8.1.3 and every three by 13.1 (10),
-# of which the shorter counts; speeds are from modbus-rtu.md section 1 and can.md section 2. The app's Bluetooth mode
-# (11) is of an unknown radio (ble.md section 8).
+# of which the shorter counts. In storage it is to have 50 to 70 % (8.1.3), or 50 to 60 % (13.1 (10)): what brings it
+# there is a charge, and a full one would be against both. Speeds are from modbus-rtu.md section 1 and can.md section 2.
+# The app's Bluetooth mode (11) is of an unknown radio (ble.md section 8).
 _ML314 = Family(
     key="ml314",
     manufacturer=None,
@@ -289,7 +290,7 @@ _ML314 = Family(
     # 1 to 63 can be set, of which sixteen packs may be in parallel
     dip=Dip(bits=6, first=1, last=63, low_bit_right=True, termination=8),
     max_parallel=16,
-    recharge=_every(3),
+    recharge=_every(3, target=50.0),
 )
 
 

@@ -20,6 +20,13 @@ _MONTH = timedelta(days=365.25 / 12)
 _FULL_SOC = 99.5  # %
 # A battery that is kept full is full all the time: what is told of it moves once an hour.
 _HOURLY = timedelta(hours=1)
+# A battery that is used is not stored, and no manual sets it an interval: so many points of charge more than it had tell
+# that it is. Our judgement: by itself it loses one or two a month (Pytes 4.2), and no counter is out by as much.
+_USED = 20.0  # percentage points
+# Before this date there was nothing here to note one: a clock that says so was not set yet.
+_CLOCK_SET = datetime(2026, 11, 1, tzinfo=UTC)
+# A date so far ahead was noted by a clock that was wrong; less is a clock that is set right now and then.
+_AHEAD = timedelta(days=1)
 # A state of charge that comes this long after the last current into the battery was reached by charging.
 _AFTER_CHARGE = timedelta(hours=1)
 # A store that is 20 degC give or take a little would else have another interval with every reading (VLRV, table 6-2).
@@ -63,21 +70,30 @@ class Upkeep:
         self._charging: datetime | None = None  # when current last flowed into it
         self._due_at: datetime | None = None  # by the interval below; moves when it is charged or the interval changes
         self._months: float | None = None
+        self._lowest: float | None = None  # state of charge, %, since that interval began
+        self._agreed: set[str] = set()  # ends at which the state of charge was right since calibration was advised
         self._emptied = False  # it was in protection since it was last full
         self._end: tuple[bool, datetime] | None = None  # at the top (else bottom), since when
 
     def observe(self, now: datetime, state: BatteryState, current: float | None) -> None:
-        """Take in a reading; `current` in A is smoothed."""
-        if current is not None and current >= IDLE_RATE * _capacity(state):
+        """Take in a reading; `current` in A is smoothed, None where the reading tells none."""
+        idle = IDLE_RATE * _capacity(state)
+        if flows_in := current is not None and current >= idle:
             self._charging = now
         charged = self._charging is not None and timedelta() <= now - self._charging <= _AFTER_CHARGE
         top = _at_top(state, current)
         full = top or _says_full(state)
-        if full and (charged or self.last_full is None) and _may_move(self.last_full, now):
+        self._correct(now)
+        # found full it was charged some time ago, unless it is being drawn from: then it may have been long ago
+        found_full = self.last_full is None and current is not None and current > -idle
+        if full and (charged or found_full) and _may_move(self.last_full, now):
             self.last_full = now
         self._count(now, state)
-        if charged and (full or self._above_target(state)):
+        if (charged and (full or self._above_target(state))) or (flows_in and self._is_used(state)):
             self._start_again(now)
+            self._lowest = state.soc
+        elif state.soc is not None:
+            self._lowest = state.soc if self._lowest is None else min(self._lowest, state.soc)
         self._judge(now, state, top=top, bottom=_at_bottom(state, current))
         if _in_protection(state):
             self._emptied = True
@@ -85,12 +101,24 @@ class Upkeep:
             # from protection to 100 %, as ES 9 row 6 calibrates
             self._emptied = self.calibration_advised = False
 
+    def _correct(self, now: datetime) -> None:
+        """Forget what a clock noted that was wrong, once it is right."""
+        if now < _CLOCK_SET:
+            return
+        if self.last_full is not None and not _CLOCK_SET <= self.last_full <= now + _AHEAD:
+            self.last_full = None
+        if self._due_at is not None and self._months is not None:
+            self._due_at = min(self._due_at, now + self._months * _MONTH)
+
+    def _is_used(self, state: BatteryState) -> bool:
+        return state.soc is not None and self._lowest is not None and state.soc >= self._lowest + _USED
+
     def _above_target(self, state: BatteryState) -> bool:
         return self._recharge is not None and state.soc is not None and state.soc > self._recharge.target
 
     def _count(self, now: datetime, state: BatteryState) -> None:
         """Begin to count, or go over to the interval of another temperature: the share that is used up stays used up."""
-        if self._recharge is None:
+        if self._recharge is None or now < _CLOCK_SET:
             return
         months = _interval(self._recharge, _temperature(state), self._months)
         if self._due_at is None or self._months is None:
@@ -102,7 +130,9 @@ class Upkeep:
         self._months = months
 
     def _start_again(self, now: datetime) -> None:
-        if self._months is not None and _may_move(self._charged, now):
+        if now < _CLOCK_SET:
+            self._due_at = None  # it was charged, nobody knows when: not before the clock is set
+        elif self._months is not None and _may_move(self._charged, now):
             self._charged = now
             self._due_at = now + self._months * _MONTH
 
@@ -117,7 +147,11 @@ class Upkeep:
             return
         if state.soc <= _NOT_FULL if top else state.soc >= _NOT_EMPTY:
             self.calibration_advised = True
-        elif self.calibration_advised is None:
+            self._agreed.clear()
+            return
+        if not top or state.soc >= _FULL_SOC:
+            self._agreed.add("top" if top else "bottom")
+        if self.calibration_advised is None or len(self._agreed) == 2:
             self.calibration_advised = False
 
     def due(self, now: datetime) -> bool | None:
@@ -137,6 +171,8 @@ class Upkeep:
             **{name: None if (when := getattr(self, f"_{name}")) is None else when.isoformat() for name in _TIMES},
             "last_full": None if self.last_full is None else self.last_full.isoformat(),
             "months": self._months,
+            "lowest": self._lowest,
+            "agreed": sorted(self._agreed),
             "emptied": self._emptied,
             "calibration_advised": self.calibration_advised,
         }
@@ -145,8 +181,11 @@ class Upkeep:
         """Go on from there; what cannot be read is not known."""
         self.last_full = _time(kept.get("last_full"))
         self._charged, self._charging, self._due_at = (_time(kept.get(name)) for name in _TIMES)
-        months, advised = kept.get("months"), kept.get("calibration_advised")
+        months, advised, lowest = kept.get("months"), kept.get("calibration_advised"), kept.get("lowest")
         self._months = float(months) if isinstance(months, int | float) and 0 < months < inf else None
+        self._lowest = float(lowest) if isinstance(lowest, int | float) and 0 <= lowest <= 100 else None
+        agreed = kept.get("agreed")
+        self._agreed = {end for end in ("top", "bottom") if isinstance(agreed, list) and end in agreed}
         self._emptied = kept.get("emptied") is True
         self.calibration_advised = advised if isinstance(advised, bool) else None
 
@@ -200,17 +239,25 @@ def _in_protection(state: BatteryState) -> bool:
     )
 
 
+def _flows(state: BatteryState, current: float | None, least: float, most: float) -> bool:
+    """Whether the current is between these shares of the capacity an hour: its mean, and what it is at this moment.
+
+    Cells follow a load or a charger at once, the mean within minutes.
+    """
+    capacity = _capacity(state)
+    momentary = current if state.current is None else state.current
+    return all(value is not None and least * capacity <= value <= most * capacity for value in (current, momentary))
+
+
 def _at_top(state: BatteryState, current: float | None) -> bool:
-    lowest, capacity = _lowest_cell(state), _capacity(state)
-    if lowest is None or current is None:
-        return False
-    return lowest >= _TOP_CELL and -IDLE_RATE * capacity <= current <= _TAIL_RATE * capacity
+    lowest = _lowest_cell(state)
+    return lowest is not None and lowest >= _TOP_CELL and _flows(state, current, -IDLE_RATE, _TAIL_RATE)
 
 
 def _at_bottom(state: BatteryState, current: float | None) -> bool:
     lowest, temperature = _lowest_cell(state), _temperature(state)
     cold = temperature is not None and temperature < _COLD
-    if current is None or current < -(IDLE_RATE if cold else _LOADED_RATE) * _capacity(state):
+    if not _flows(state, current, -(IDLE_RATE if cold else _LOADED_RATE), inf):
         return False
     if lowest is None:
         return _in_protection(state)
