@@ -24,24 +24,35 @@ def test_stored_energy_is_the_usable_one_where_the_manual_names_it() -> None:
 
 
 def test_stored_energy_of_a_bank_is_that_of_all_its_packs() -> None:
-    """A bank that speaks for itself has several times what the manual says of one; a worn pack is still one."""
+    """A bank that speaks for itself has several times what the manual says of one."""
     rating = Rating(voltage=51.2, usable_energy=4.6, capacity=100.0)
-    assert stored_energy(BatteryState(remaining_capacity=150.0, full_capacity=290.0), 16, rating) == pytest.approx(
-        150 / 290 * 3 * 4.6
-    )
-    worn = BatteryState(remaining_capacity=30.0, full_capacity=40.0)
-    assert stored_energy(worn, 16, rating) == pytest.approx(0.75 * 4.6)
+    bank = BatteryState(remaining_capacity=150.0, full_capacity=300.0)
+    assert stored_energy(bank, 16, rating) == pytest.approx(0.5 * 3 * 4.6)
 
 
-def test_stored_energy_counts_packs_where_it_is_known_how_many_there_are() -> None:
-    """Four packs that lost an eighth of their capacity would else be taken for three."""
-    rating = Rating(voltage=51.2, usable_energy=4.6, capacity=100.0)
-    aged = BatteryState(remaining_capacity=174.0, full_capacity=348.0)
-    assert stored_energy(aged, 16, rating) == pytest.approx(0.5 * 3 * 4.6)
-    assert stored_energy(aged, 16, rating, 4) == pytest.approx(0.5 * 4 * 4.6)
-    assert stored_energy(BatteryState(remaining_capacity=80.0, full_capacity=160.0), 16, rating, 1) == pytest.approx(
-        2.3
-    )
+@pytest.mark.parametrize(
+    ("full", "packs", "energy"),
+    [
+        (90.0, 1, 90 / 128 * 6.0),
+        (180.0, 2, 180 / 128 * 6.0),
+        (180.0, None, 180 / 128 * 6.0),  # two worn packs are not one new one
+        (130.0, 1, 6.0),  # it came with a little more than its manual says
+        (266.0, 2, 12.0),
+    ],
+)
+def test_a_worn_pack_holds_less_than_its_manual_says(full: float, packs: int | None, energy: float) -> None:
+    """By as much as its capacity has gone down; and never more than so many packs do."""
+    rating = Rating(voltage=51.2, usable_energy=6.0, capacity=128.0)
+    state = BatteryState(remaining_capacity=full / 4, full_capacity=full)
+    assert full_energy(state, 16, rating, packs) == pytest.approx(energy)
+    assert stored_energy(state, 16, rating, packs) == pytest.approx(energy / 4)
+
+
+def test_usable_energy_without_a_capacity_counts_packs() -> None:
+    """Nothing tells what is left of it."""
+    state = BatteryState(remaining_capacity=90.0, full_capacity=180.0)
+    assert full_energy(state, 16, Rating(usable_energy=4.6), 2) == pytest.approx(9.2)
+    assert full_energy(state, 16, Rating(usable_energy=4.6)) == pytest.approx(4.6)
 
 
 def test_stored_energy_is_else_the_charge_at_nominal_voltage() -> None:
@@ -75,8 +86,8 @@ def test_what_can_be_worked_out_is_known_beforehand(
     ("full", "rating", "cells", "packs", "energy"),
     [
         (100.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, None, 4.6),
-        (290.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, None, 13.8),
-        (348.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, 4, 18.4),
+        (290.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, None, 13.34),
+        (348.0, Rating(voltage=51.2, usable_energy=4.6, capacity=100.0), 16, 4, 16.008),
         (942.0, Rating(voltage=51.2, capacity=314.0), 16, 3, 48.2304),
         (100.0, Rating(), 8, None, 2.56),
         (None, Rating(usable_energy=4.6, voltage=51.2), 16, 3, None),

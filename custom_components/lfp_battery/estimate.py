@@ -33,7 +33,7 @@ def stored_energy(state: BatteryState, cells: int | None, rating: Rating, packs:
     """Energy that can still be taken out, kWh.
 
     Where the manual names a usable energy: its share by charge. Else remaining charge x nominal voltage, which counts
-    what the manual's depth of discharge would leave in the pack. See `full_energy` for `packs`.
+    what the manual's depth of discharge would leave in the pack. See `full_energy` for wear and `packs`.
     """
     if (remaining := state.remaining_capacity) is None:
         return None
@@ -45,8 +45,8 @@ def stored_energy(state: BatteryState, cells: int | None, rating: Rating, packs:
 def full_energy(state: BatteryState, cells: int | None, rating: Rating, packs: int | None = None) -> float | None:
     """Energy that could be taken out if it were full, kWh.
 
-    What the manual calls usable, of so many `packs` or, where a bank does not say how many it speaks for, of as many as
-    its full capacity is worth; else full charge x nominal voltage.
+    What the manual calls usable of one pack, as often as its nominal capacity is in what is left of that, which counts
+    wear; not of more `packs` than there are, where that is known. Else full charge x nominal voltage.
     """
     if (usable := _usable_energy(state.full_capacity, rating, packs)) is not None:
         return usable
@@ -56,8 +56,9 @@ def full_energy(state: BatteryState, cells: int | None, rating: Rating, packs: i
 def _usable_energy(full: float | None, rating: Rating, packs: int | None) -> float | None:
     if rating.usable_energy is None or not full:
         return None
-    worth = max(1, round(full / rating.capacity)) if rating.capacity else 1
-    return rating.usable_energy * (packs or worth)
+    if not rating.capacity:
+        return rating.usable_energy * (packs or 1)
+    return rating.usable_energy * min(full / rating.capacity, packs or math.inf)
 
 
 def _at_nominal_voltage(charge: float, cells: int | None, rating: Rating) -> float | None:
