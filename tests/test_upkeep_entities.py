@@ -1,5 +1,6 @@
 """When a battery was last full, when its manual wants it charged again, and whether its charge is to be set right."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +12,7 @@ import pytest
 
 from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.const import DOMAIN
+from custom_components.lfp_battery.coordinator import LfpUnit
 from tests.home import CYCLE, Home
 from tests.simulator.bank import Steady
 from tests.simulator.pack import PackSpec, SimPack
@@ -106,6 +108,26 @@ async def test_the_last_full_charge_is_written_once_an_hour_at_most(home: Home) 
         seen.add(home.state(2, "last_full_charge").state)
     assert STATE_UNKNOWN not in seen
     assert len(seen) <= 2
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_charge_is_over_when_no_current_is_told_any_more(home: Home, tells: bool) -> None:
+    """What was charged once is not charged for ever, neither a pack nor the bank over packs."""
+    home.plug(2)
+    home.bank.profile = Steady(rate=0.2)
+    await home.start()
+    await home.wait(600)
+    bank, packs = home.link.bank, list(home.link.packs.values())
+    assert bank.upkeep.last_full is None
+    home.speaker_silent(True)
+    await home.wait(5400)
+    for pack in packs:
+        state = replace(pack.state, soc=100.0, current=pack.state.current if tells else None)
+        pack.async_publish(replace(pack.data, state=state, online=True, received=home.clock.monotonic()))
+    bank.async_renew()
+    units: list[LfpUnit] = [bank, *packs]
+    assert [unit.state.soc for unit in units] == [100.0] * 3
+    assert [unit.upkeep.last_full is not None for unit in units] == [tells] * 3
 
 
 async def test_a_stored_battery_that_sleeps_becomes_due_all_the_same(home: Home, hass_storage: dict[str, Any]) -> None:

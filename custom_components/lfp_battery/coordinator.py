@@ -171,10 +171,15 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         if report.state is None:
             return
         state = counting.without(report.state, report.held_back)
-        if state.current is not None:
-            self.smoothed_current.observe(received, state.current)
-        self.upkeep.observe(self.clock.utc(), state, self.smoothed_current.value)
+        self.upkeep.observe(self.clock.utc(), state, self._mean_current(received, state.current))
         self._count_energy(counting.reading(received, state))
+
+    def _mean_current(self, when: float, current: float | None) -> float | None:
+        """The mean with this current; none while no current is told, however long the last one stood."""
+        if current is None:
+            return None
+        self.smoothed_current.observe(when, current)
+        return self.smoothed_current.value
 
     def _count_energy(self, reading: Reading) -> None:
         self.account.observe(reading)
@@ -354,10 +359,9 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         if not self.speaks:
             self.revision += 1
             state = self.figures.state
-            if state.current is not None:
-                self.smoothed_current.observe(self.clock.monotonic(), state.current)
+            mean = self._mean_current(self.clock.monotonic(), state.current)
             if not self.figures.left_out:  # a bank is full when all its packs are
-                self.upkeep.observe(self.clock.utc(), state, self.smoothed_current.value)
+                self.upkeep.observe(self.clock.utc(), state, mean)
         if not self._says_energy and "power" in self.derivable and not self._has_total:
             accounts = [pack.account for pack in self.packs.values()]
             if any(account.charged is not None or account.discharged is not None for account in accounts):
