@@ -295,6 +295,7 @@ def test_a_restart_changes_nothing() -> None:
         {"lowest": "low", "agreed": "top"},
         {"lowest": float("nan"), "agreed": [["top"], 1]},
         {"months": float("nan"), "due_at": "9999-12-31T23:59:59-14:00"},
+        {"months": 1e300},
     ],
 )
 def test_what_cannot_be_read_is_not_known(kept: dict[str, Any]) -> None:

@@ -182,7 +182,8 @@ class Upkeep:
         self.last_full = _time(kept.get("last_full"))
         self._charged, self._charging, self._due_at = (_time(kept.get(name)) for name in _TIMES)
         months, advised, lowest = kept.get("months"), kept.get("calibration_advised"), kept.get("lowest")
-        self._months = float(months) if isinstance(months, int | float) and 0 < months < inf else None
+        said = {span.months for span in self._recharge.spans} if self._recharge is not None else set()
+        self._months = float(months) if isinstance(months, int | float) and months in said else None
         self._lowest = float(lowest) if isinstance(lowest, int | float) and 0 <= lowest <= 100 else None
         agreed = kept.get("agreed")
         self._agreed = {end for end in ("top", "bottom") if isinstance(agreed, list) and end in agreed}
