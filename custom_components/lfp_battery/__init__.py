@@ -6,7 +6,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady, HomeAssistantError
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 
-from . import bank_issues, connect, memory, radio
+from . import connect, memory, radio, second_link
 from .bms.errors import LinkError, LinkProblem
 from .const import CONF_ADDRESSES, CONF_PACKS, DOMAIN
 from .entity import async_take_away_other
@@ -50,7 +50,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None
 
 async def async_remove_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
     """Nothing of it is kept; a pack that can be set up again over Bluetooth is offered again, whoever had added it."""
-    bank_issues.async_forget(hass, entry.entry_id)
+    second_link.async_forget(hass, entry.entry_id)
     await memory.async_remove(hass, entry.entry_id)
     if (address := radio.address_of(entry.data[CONF_DEVICE])) is not None:
         radio.offer_again(hass, address)

@@ -112,6 +112,11 @@ def plain(text: str | None) -> str:
     return re.sub(r"([!-+;-@\[-`{-~])", r"\\\1", printable(text)) or ABSENT
 
 
+def table_rows(cells: Iterable[tuple[str, str]]) -> str:
+    """Rows of a Markdown table."""
+    return "\n".join(f"| {one} | {other} |" for one, other in cells)
+
+
 def _figure(value: float | None, unit: str) -> str:
     return ABSENT if value is None else f"{value:.1f} {unit}"
 

@@ -77,7 +77,8 @@ _KINDS: Final = (
 )
 
 
-def _at_rest(pack: Standing) -> bool:
+def at_rest(pack: Standing) -> bool:
+    """Whether its voltage is as good as without any current."""
     return pack.current is not None and abs(pack.current) <= _IDLE
 
 
@@ -93,7 +94,7 @@ def findings(packs: Sequence[Standing], *, most: int | None = None, apart: float
         values = {pack.number: value for pack in packs if (value := kind.value(pack))}
         if values and kind.differ(values.values()):
             found.append(Finding(mismatch=kind.mismatch, values=values))
-    resting = {pack.number: pack.voltage for pack in packs if pack.voltage is not None and _at_rest(pack)}
+    resting = {pack.number: pack.voltage for pack in packs if pack.voltage is not None and at_rest(pack)}
     if apart is not None and resting and max(resting.values()) - min(resting.values()) > apart:
         found.append(Finding(mismatch=Mismatch.VOLTAGE, values=resting, limit=apart))
     if most is not None and len(packs) > most:
