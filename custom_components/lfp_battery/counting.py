@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .bms.energy import Added, EnergyAccount, Reading
-from .bms.model import BatteryState
+from .bms.model import BankState, BatteryState
 from .bms.upkeep import Upkeep
 from .settings import Settings
 
@@ -53,6 +53,17 @@ def without[StateT: BatteryState](state: StateT, names: Collection[str]) -> Stat
     return replace(state, **nothing)
 
 
+def inverted[StateT: BatteryState](state: StateT) -> StateT:
+    """The state as it would be with the current sensor the other way round."""
+    return replace(
+        state,
+        current=None if state.current is None else 0.0 - state.current,  # a minus alone makes nought negative
+        power=None if state.power is None else 0.0 - state.power,
+        energy_charged=state.energy_discharged,
+        energy_discharged=state.energy_charged,
+    )
+
+
 def still_counted(energy: Mapping[str, Any], fields: Collection[str]) -> dict[str, Any]:
     """An account as it was kept, without the counters of a battery that reports none of these fields any more.
 
@@ -72,6 +83,8 @@ def reading(when: float, state: BatteryState) -> Reading:
         power=state.power,  # also None: a stretch that nobody knows is not bridged
         voltage=state.voltage,
         remaining_capacity=state.remaining_capacity,
+        full_capacity=state.full_capacity,
+        modules=state.modules if isinstance(state, BankState) else None,
         charged=state.energy_charged,
         discharged=state.energy_discharged,
     )
