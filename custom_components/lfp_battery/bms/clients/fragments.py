@@ -5,8 +5,9 @@ and is put together with the others when the pack is shown.
 """
 
 from collections import Counter, deque
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ..catalog import find_model
 from ..model import BatteryState, Identity, LinkCounters, PollReport
@@ -55,8 +56,19 @@ class Fragment[StateT: BatteryState]:
 
     def _admit(self, state: StateT) -> None:
         # nothing can be asked again: what surprises waits for the next answer to the same question
-        self.essential = any(getattr(state, name) is not None for name in _ESSENTIAL)
+        self.essential = _measures(state)
         self.state, self.held_back = self.gate.admit(state)
+
+    def yield_to(self, names: Collection[str]) -> None:
+        """Another question brought these later: what this one said of them is over, also when the other has grown stale.
+
+        But for alarms: each question brings its own.
+        """
+        mine = _reported(self.state) & set(names) - {"alarms"}
+        if mine:
+            nothing: dict[str, Any] = dict.fromkeys(mine)
+            self.state = replace(self.state, **nothing)
+            self.essential = _measures(self.state)
 
     @property
     def period(self) -> float | None:
@@ -109,6 +121,8 @@ class OverheardUnit[StateT: BatteryState]:
         else:
             fragment.renew(state, now)
         fragment.frame = frame
+        if question is not None:
+            self._drop_unasked(reported)
         self._answers += 1
         self._recognised |= recognised
         self.known |= self._recognised and self._answers >= _ANSWERS_UNTIL_KNOWN
@@ -119,6 +133,11 @@ class OverheardUnit[StateT: BatteryState]:
                 self.fragments = {key: fragment}  # the others may still be of either
                 self._changed(now)
             self.doubts.begin()
+
+    def _drop_unasked(self, reported: frozenset[str]) -> None:
+        """An answer whose question was not heard was one to some question: to that which brings all that it said."""
+        for key in [key for key in self.fragments if isinstance(key, frozenset) and key <= reported]:
+            self._held += self.fragments.pop(key).gate.held_back
 
     def missed(self, question: bytes, now: float) -> None:
         """A question brought nothing that can be used."""
@@ -152,16 +171,28 @@ class OverheardUnit[StateT: BatteryState]:
         return self._limits
 
     def expire(self, now: float) -> None:
-        """Drop what has not been renewed for too long; without anything that is measured the unit is gone."""
+        """Drop what has not been renewed for too long, and what was said before it of the same.
+
+        Without anything that is measured the unit is gone. So it is when it has been silent for half the time that the
+        most patient of what went was waited for: what it said even earlier, or is asked for rarely, is not the present.
+        """
         stale = [key for key, fragment in self.fragments.items() if now >= fragment.expires]
-        for key in stale:
-            self._held += self.fragments.pop(key).gate.held_back
         if not stale:
             return
-        if any(fragment.essential for fragment in self.fragments.values()):
-            self._changed(now)
-        else:
+        patience = 0.0
+        for key in stale:
+            fragment = self.fragments.pop(key)
+            self._held += fragment.gate.held_back
+            if fragment.essential:
+                patience = max(patience, fragment.expires - fragment.received)
+            for older in self.fragments.values():
+                if older.received <= fragment.received:
+                    older.yield_to(_reported(fragment.state))
+        measured = [fragment.received for fragment in self.fragments.values() if fragment.essential]
+        if not measured or now - max(measured) > patience / 2 > 0:
             self.lose(now)
+        else:
+            self._changed(now)
 
     def lose(self, now: float) -> None:
         """Nothing that was heard counts as present any more; who answers next may be another one."""
@@ -194,7 +225,7 @@ class OverheardUnit[StateT: BatteryState]:
             state = replace(state, alarms=frozenset().union(*alarms))
         self.state = state
         self.held_back = _reasons(parts)
-        self.received = measured[0]
+        self.received = max(measured[0], self.received or measured[0])
         self.online = True
 
     @property
@@ -238,6 +269,10 @@ def _reasons[StateT: BatteryState](parts: list[Fragment[StateT]]) -> Mapping[str
         reasons |= {name: reason for name, reason in part.held_back.items() if name not in decided}
         decided |= _reported(part.state) | part.held_back.keys()
     return reasons
+
+
+def _measures(state: BatteryState) -> bool:
+    return any(getattr(state, name) is not None for name in _ESSENTIAL)
 
 
 def _reported(state: BatteryState) -> set[str]:
