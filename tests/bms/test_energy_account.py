@@ -10,6 +10,8 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.lfp_battery.bms.energy import Added, Reading
+from custom_components.lfp_battery.bms.model import BankState, PackState
+from custom_components.lfp_battery.counting import reading
 from tests.energy_accounts import MOST, NOON, VOLTS, account, counted, resumed, told, used_to
 
 # --- gaps ----------------------------------------------------------------------------------------------------------------
@@ -155,8 +157,8 @@ def test_a_count_that_is_set_right_while_the_power_is_not_known_is_not_believed(
     one = account()
     for second in range(0, 1001, 10):
         one.observe(told(second, None if 100 < second < 900 else 0.0, 90.0 if second < 500 else 98.0, None))
-        reading = told(second, 0.0, 90.0 if second < 500 else 98.0)
-        one.observe(replace(reading, when=second + 1.0, power=None if 100 < second < 900 else 0.0))
+        heard = told(second, 0.0, 90.0 if second < 500 else 98.0)
+        one.observe(replace(heard, when=second + 1.0, power=None if 100 < second < 900 else 0.0))
     assert (one.charged, one.discharged) == (0.0, 0.0)
     assert one.unobserved > 700
 
@@ -168,8 +170,7 @@ def test_a_pack_that_was_added_while_away_is_no_energy(
     """A bank that says its own power and charge: the charge of the new pack did not flow into it."""
     before = account()
     for second in range(0, 101, 10):
-        reading = told(second, 0.0, 150.0)
-        before.observe(replace(reading, full_capacity=full[0], modules=modules[0]))
+        before.observe(replace(told(second, 0.0, 150.0), full_capacity=full[0], modules=modules[0]))
     after = resumed(before, 100.0, 1800.0)
     after.observe(told(4.0, 0.0, None))
     added = after.observe(replace(told(5.0, 0.0, 160.0), full_capacity=full[1], modules=modules[1]))
@@ -180,6 +181,14 @@ def test_a_pack_that_was_added_while_away_is_no_energy(
     grown = None if full[0] is None else full[0] * 1.01
     added = same.observe(replace(told(5.0, 0.0, 160.0), full_capacity=grown, modules=modules[0]))
     assert added.charged == pytest.approx(10 * VOLTS / 1000)
+
+
+def test_whose_count_it_is_comes_with_the_reading() -> None:
+    """The full capacity of any battery, and the number of packs of a bank."""
+    bank = reading(1.0, BankState(remaining_capacity=150.0, full_capacity=200.0, modules=2))
+    assert (bank.remaining_capacity, bank.full_capacity, bank.modules) == (150.0, 200.0, 2)
+    pack = reading(1.0, PackState(address=1, full_capacity=100.0))
+    assert (pack.full_capacity, pack.modules) == (100.0, None)
 
 
 # --- restarts ------------------------------------------------------------------------------------------------------------
