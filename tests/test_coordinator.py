@@ -4,8 +4,8 @@ from dataclasses import replace
 import logging
 from typing import Any
 
-from homeassistant.const import CONF_PROTOCOL
-from homeassistant.core import HomeAssistant
+from homeassistant.const import CONF_PROTOCOL, EVENT_STATE_CHANGED
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
 import pytest
@@ -190,6 +190,39 @@ async def test_another_battery_at_the_same_address_is_a_new_device(hass: HomeAss
     assert await remove(hass, home.entry, old)
     with pytest.raises(HomeAssistantError):
         await remove(hass, home.entry, new)
+
+
+async def test_a_bank_that_is_extended_shows_the_old_pack_at_its_new_place(
+    hass: HomeAssistant, home: Home, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The new pack has taken the old one's address, and the old one the next; its neighbours were never disturbed."""
+    home.plug(2)
+    await home.start()
+    await home.wait()
+    old, device, entity_id = home.bank.packs[3], home.device(3).id, home.entity_id(3, "voltage")
+    neighbour, gone = home.entity_id(2, "voltage"), []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        new = event.data["new_state"]
+        if event.data["entity_id"] == neighbour and (new is None or new.state == "unavailable"):
+            gone.append(event)
+
+    hass.bus.async_listen(EVENT_STATE_CHANGED, note)
+    home.bank.remove(3)
+    await home.wait(5 * CYCLE)
+    home.bank.add(3, SimPack(PackSpec(serial="PPTSECOND0000003", seed=7)))
+    home.bank.add(4, old)
+    await home.wait(900)
+    assert home.device(4).id == device
+    assert home.device(4).name == "Bank pack 3"
+    assert home.entity_id(4, "voltage") == entity_id
+    for address in (2, 3, 4):
+        assert "unavailable" not in home.states(address).values()
+    assert home.value(4, "voltage") == pytest.approx(home.link.packs[4].state.voltage)
+    assert home.entry.data[CONF_PACKS]["4"]["identifier"] == old.spec.serial
+    assert "does not generate unique IDs" not in caplog.text
+    assert not gone
 
 
 @pytest.mark.parametrize(

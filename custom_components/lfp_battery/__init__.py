@@ -3,7 +3,12 @@
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_DEVICE, Platform
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import ConfigEntryError, ConfigEntryNotReady, HomeAssistantError
+from homeassistant.exceptions import (
+    ConfigEntryError,
+    ConfigEntryNotReady,
+    HomeAssistantError,
+    UnsupportedStorageVersionError,
+)
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 
 from . import connect, memory, radio, second_link
@@ -32,6 +37,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
     except LinkError as err:
         kind = ConfigEntryError if err.problem in _HOPELESS else ConfigEntryNotReady
         raise kind(**link_problem(hass, entry, err)) from err
+    except UnsupportedStorageVersionError as err:  # nothing may be written over what a later version knows
+        told = {"name": entry.title, "path": memory.path(hass, entry.entry_id)}
+        raise ConfigEntryError(
+            translation_domain=DOMAIN, translation_key="memory_of_later_version", translation_placeholders=told
+        ) from err
     entry.runtime_data = link
     for pack in link.packs.values():
         async_take_away_other(hass, pack)
@@ -45,12 +55,14 @@ async def async_unload_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None
     if (control := entry.runtime_data.client.heating) is not None:
         for address in entry.runtime_data.packs:
             async_note_acts(hass, entry, address, control)
-    await entry.runtime_data.async_close()
+    await entry.runtime_data.memory.async_close()
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: LfpConfigEntry) -> None:
     """Nothing of it is kept; a pack that can be set up again over Bluetooth is offered again, whoever had added it."""
     second_link.async_forget(hass, entry.entry_id)
+    if (link := getattr(entry, "runtime_data", None)) is not None:  # it could not be unloaded
+        link.memory.async_stop()
     await memory.async_remove(hass, entry.entry_id)
     if (address := radio.address_of(entry.data[CONF_DEVICE])) is not None:
         radio.offer_again(hass, address)

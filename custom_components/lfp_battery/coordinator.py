@@ -38,6 +38,8 @@ from .settings import Settings
 _POWER_AND_COUNTERS = frozenset({"power", "energy_charged", "energy_discharged"})
 # What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
 _LATE = 2.0
+# A known pack is given so many rounds to say what its totals are, before those of the bank begin without it.
+_ROUNDS_FOR_TOTALS = 3
 
 type LfpUnit = LfpPackCoordinator | LfpBankCoordinator
 
@@ -116,6 +118,11 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
     def _packs(self) -> int:
         """How many packs this unit may stand for."""
         return 1
+
+    @property
+    def has_total(self) -> bool:
+        """Whether its energy was ever counted."""
+        return self.account.charged is not None or self.account.discharged is not None
 
     @property
     def age(self) -> float | None:
@@ -282,6 +289,12 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
             **described(self.record, self.settings, model=self.bank.model),
         )
 
+    @callback
+    def async_move(self, address: int) -> None:
+        """Go on at another address, which it has yet to answer from."""
+        state = None if self.data.state is None else replace(self.data.state, address=address)
+        self.data = replace(self.data, address=address, state=state, online=False)
+
     @override
     def _count_energy(self, reading: Reading) -> None:
         self.bank.async_energy_added(self.account.observe(reading))
@@ -306,6 +319,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     derivable: frozenset[str] = frozenset()
     figures = BankFigures(state=BankState())  # as they were last worked out
     _answers = 0  # of all packs, as far as the figures hold them
+    _rounds_without_total = 0  # that were finished before its energy began
 
     @property
     def speaks(self) -> bool:
@@ -353,33 +367,36 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         self.async_update_listeners()
 
     def _packs_answered(self) -> None:
-        """Count the figures as an answer where the bank gives none, and begin its energy with what its packs have."""
-        if not self.derivable:
-            return
-        if not self.speaks:
+        """Count the figures as an answer where the bank gives none."""
+        if self.derivable and not self.speaks:
             self.revision += 1
             state = self.figures.state
             mean = self._mean_current(self.clock.monotonic(), state.current)
             if not self.figures.left_out:  # a bank is full when all its packs are
                 self.upkeep.observe(self.clock.utc(), state, mean)
-        if not self._says_energy and "power" in self.derivable and not self._has_total:
-            accounts = [pack.account for pack in self.packs.values()]
-            if any(account.charged is not None or account.discharged is not None for account in accounts):
-                self.account.add(counting.all_in(accounts))
+
+    @callback
+    def async_begin_energy(self, *, round_finished: bool) -> None:
+        """Begin its energy with what its packs have, as soon as all that are asked have something.
+
+        After some rounds it begins without those that are silent; what they have by then is never added.
+        """
+        if self._says_energy or "power" not in self.derivable or self.has_total:
+            return
+        self._rounds_without_total += round_finished
+        have = [pack.has_total for address, pack in self.packs.items() if address not in self.unasked]
+        if any(have) and (all(have) or self._rounds_without_total >= _ROUNDS_FOR_TOTALS):
+            self.account.add(counting.all_in(pack.account for pack in self.packs.values()))
 
     @property
     def _says_energy(self) -> bool:
         """Whether its energy is counted by what the bank says itself; else it is that of its packs."""
         return not _POWER_AND_COUNTERS.isdisjoint(self.record.fields)
 
-    @property
-    def _has_total(self) -> bool:
-        return self.account.charged is not None or self.account.discharged is not None
-
     @callback
     def async_energy_added(self, added: Added) -> None:
         """Something came to the account of a pack; from when the bank has begun with what they all had."""
-        if not self._says_energy and self._has_total:
+        if not self._says_energy and self.has_total:
             self.account.add(added)
 
     @override

@@ -99,6 +99,22 @@ class Record:
         return replace(self, **new)
 
 
+def is_another(known: Record, serial: str | None, others: Collection[str | None]) -> bool:
+    """Whether a known pack's place is taken by a battery that says who it is, and is none of the `others` of the bank."""
+    if known.identifier is None or serial is None or serial == known.identifier or serial in others:
+        return False
+    return could_be_serial(serial)
+
+
+def moved(records: Mapping[int, Record], old: int, new: int) -> dict[int, Record]:
+    """Records by address after a pack has moved from one to another.
+
+    The two may have changed places; if not, the next one to answer at the old address says so.
+    """
+    left = {address: record for address, record in records.items() if address not in {old, new}}
+    return {**left, new: records[old]} | ({old: records[new]} if new in records else {})
+
+
 def reported(state: BatteryState) -> frozenset[str]:
     """Names of the fields that this state has."""
     return frozenset(

@@ -23,7 +23,7 @@ from .bms.protocols import PROTOCOLS
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_OTHER_PROTOCOL, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
 from .findings import identifiers, on_can, over_bluetooth, speaks_for_packs, unique_id
-from .identity import Record, could_be_serial, new_place, trusted_serial
+from .identity import Record, could_be_serial, is_another, moved, new_place, trusted_serial
 from .issues import LineIssues
 from .link_log import LinkLog
 from .memory import Memory, Remembered
@@ -71,6 +71,7 @@ class LfpLink:
         self._opened: asyncio.Future[None] = hass.loop.create_future()
         self._first_cycle: asyncio.Future[None] = hass.loop.create_future()
         self._unsaved = False
+        self._heard = False  # something that is to be remembered, since it last was
         self._moving = False  # a reload is under way: packs changed places, or the set of frames is another
         self._skipped: frozenset[int] = frozenset()  # addresses whose devices are disabled
         self._issues = LineIssues(hass, entry, self._protocol)
@@ -78,8 +79,9 @@ class LfpLink:
         self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
         self._log = LinkLog(entry)
         self._timer: Handle | None = None
-        self._memory = Memory(hass, entry.entry_id, clock, self._remembered)
+        self.memory = Memory(hass, entry.entry_id, clock, self._remembered)
         self.packs: dict[int, LfpPackCoordinator] = {}
+        self._away: dict[str, LfpPackCoordinator] = {}  # by identity: others have their places, but they may come back
         self.bank: LfpBankCoordinator
 
     @property
@@ -108,7 +110,8 @@ class LfpLink:
             LinkError: the link cannot be opened.
         """
         self.client = client
-        await self._memory.async_load(inverted=self._settings.invert_current)
+        await self.memory.async_load(inverted=self._settings.invert_current)
+        self._entry.async_on_unload(self.memory.async_stop)
         self.bank = self._make_bank()
         if over_bluetooth(self._entry.data) and isinstance(client, Pausable):
             self.bank.pause = pause = Pause(client, self._clock, self.bank.async_renew)
@@ -117,7 +120,7 @@ class LfpLink:
             self._make_pack(address, Record.from_mapping(record))
         for unit in self.units:  # the bank first: its packs are connected to it
             self._register(unit)
-        self._memory.keep(lambda identity: self._device_of(identity) is not None)
+        self.memory.keep(lambda identity: self._device_of(identity) is not None)
         self._update_skipped()
         self.bank.async_renew()
         await self._issues.async_start()
@@ -153,7 +156,7 @@ class LfpLink:
         stale = [unit for unit in self.units if (not unit.online if unit.age is None else unit.age > SHORTEST_INTERVAL)]
         if stale and self.bank not in stale:
             stale.append(self.bank)  # whether a bank may be acted by goes by its packs
-        for unit in stale:
+        for unit in (*stale, *self._away.values()):
             unit.async_update_listeners()
 
     @callback
@@ -174,24 +177,27 @@ class LfpLink:
             clock=self._clock,
         )
         bank.packs = self.packs
-        bank.restore(self._memory.of(bank.identity))
+        bank.restore(self.memory.of(bank.identity))
         return bank
 
     def _make_pack(self, address: int, record: Record) -> LfpPackCoordinator:
         number = self._protocol.pack_number(address)
-        pack = LfpPackCoordinator(
-            self._hass,
-            self._entry,
-            self.client,
-            name=f"{self._entry.title} pack {number}",
-            report=new_report(address),
-            record=record,
-            settings=self._settings,
-            conditions=self._conditions,
-            clock=self._clock,
-        )
+        if (pack := self._away.pop(record.identity(self._entry.entry_id, address), None)) is not None:
+            pack.async_move(address)  # its entities are there already
+        else:
+            pack = LfpPackCoordinator(
+                self._hass,
+                self._entry,
+                self.client,
+                name=f"{self._entry.title} pack {number}",
+                report=new_report(address),
+                record=record,
+                settings=self._settings,
+                conditions=self._conditions,
+                clock=self._clock,
+            )
+            pack.restore(self.memory.of(pack.identity))
         pack.bank, pack.number = self.bank, number
-        pack.restore(self._memory.of(pack.identity))
         self.packs[address] = pack
         return pack
 
@@ -225,24 +231,26 @@ class LfpLink:
         if pack is None:
             if serial is None and not self._waited_for_identity(report.address):
                 return
-            pack = self._new_pack(report.address, serial)
+            pack, new = self._new_pack(report.address, serial), True
             LOGGER.info("%s: found battery pack %s", self._entry.title, pack.number)
-        elif self._is_another(pack, serial):
+        elif new := is_another(pack.record, serial, self._serials_but(pack.address)):
             LOGGER.info("%s: another battery answers as battery pack %s", self._entry.title, pack.number)
-            pack.async_link_changed(None)
-            self._memory.put(pack.identity, pack.remembered())  # it may come back
+            self._put_away(pack)
             pack = self._new_pack(report.address, serial)
         if report.address in self._skipped:
             return  # asked before its device was disabled
         there = pack.is_back(report)
         came_or_went = there != pack.online
         self._log_presence(pack, there)
-        grown = pack.async_publish(report)
+        grown = pack.async_publish(report) or new
+        self._heard |= there
         # at each pack's answer the bank's values would be written as many times a round as there are packs
-        if grown or came_or_went or not self._asks:
+        if grown or came_or_went:
             self.bank.async_renew()
         if grown:
             self._grown(pack)
+        if not self._asks:
+            self._taken_in(round_finished=False)
 
     @callback
     def bank_polled(self, report: PollReport[BankState]) -> None:
@@ -251,9 +259,13 @@ class LfpLink:
             self._issues.heard(report, lone=True, bank=True)
         if self._moving:
             return
-        self._log_presence(self.bank, self.bank.is_back(report))
+        there = self.bank.is_back(report)
+        self._heard |= there
+        self._log_presence(self.bank, there)
         if self.bank.async_publish(report):
             self._grown(self.bank)
+        if not self._asks:
+            self._taken_in(round_finished=False)
 
     @callback
     def cycle_finished(self, report: CycleReport) -> None:
@@ -262,9 +274,16 @@ class LfpLink:
             self._first_cycle.set_result(None)
         for unit in self.units:
             unit.async_cycle_finished(report.seconds)
+        self._taken_in(round_finished=True)
+
+    def _taken_in(self, *, round_finished: bool) -> None:
+        """See to what goes by the bank as a whole: once a round, or after each answer where nobody asks by itself."""
+        self.bank.async_begin_energy(round_finished=round_finished)
         self.bank.async_renew()
         self._save()
-        self._memory.async_changed()
+        if self._heard:
+            self._heard = False
+            self.memory.async_changed()
         self._bank_issues.renew(self.bank)
 
     @callback
@@ -335,8 +354,6 @@ class LfpLink:
                 self._register(pack)  # shows the model of its bank
         for one in grown:
             self._build(one)
-        if not self._asks:
-            self._save()  # no cycle will
 
     # --- who is who --------------------------------------------------------------------------------------------------
 
@@ -357,6 +374,12 @@ class LfpLink:
         self._update_skipped()  # the registry remembers what somebody disabled
         return pack
 
+    def _put_away(self, pack: LfpPackCoordinator) -> None:
+        """Another battery has the place of this one, which may come back, there or at another address."""
+        pack.async_link_changed(None)
+        self.memory.put(pack.identity, pack.remembered())
+        self._away[pack.identity] = pack
+
     def _waited_for_identity(self, address: int) -> bool:
         """Whether a pack that does not say who it is was given time to; from then on its address identifies it."""
         if not self._protocol.tells_serials:
@@ -367,13 +390,6 @@ class LfpLink:
     def _serials_but(self, address: int) -> set[str | None]:
         """Serial numbers that the other packs of the bank give."""
         return {pack.record.serial for other, pack in self.packs.items() if other != address}
-
-    def _is_another(self, pack: LfpPackCoordinator, serial: str | None) -> bool:
-        """Whether a known pack's place is taken by a battery that says who it is and was never in this bank."""
-        known = pack.record.identifier
-        if known is None or serial is None or serial == known or serial in self._serials_but(pack.address):
-            return False
-        return could_be_serial(serial)
 
     def _came_from_elsewhere(self, address: int, serial: str | None) -> bool:
         """Follow a pack whose address was changed: its record moves, and the entry loads anew.
@@ -388,12 +404,8 @@ class LfpLink:
             return False
         number = self._protocol.pack_number(address)
         LOGGER.info("%s: battery pack %s is now battery pack %s", self._entry.title, old.number, number)
-        records = {pack.address: pack.record for pack in self.packs.values() if pack is not old}
-        if address in records:  # the two may have changed places; if not, the next one to answer there says so
-            records[old.address] = records[address]
-        records[address] = old.record
         self._stop_taking_in()
-        self._store(records)
+        self._store(moved({pack.address: pack.record for pack in self.packs.values()}, old.address, address))
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
         return True
 
@@ -428,12 +440,14 @@ class LfpLink:
         """Forget the pack with one of these identifiers unless it answers; whether its device may go."""
         pack = next((pack for pack in self.packs.values() if pack.identity in identifiers), None)
         if pack is None:  # its place was taken by another battery
-            self._memory.forget(identifiers)
+            for identity in identifiers:
+                self._away.pop(identity, None)
+            self.memory.forget(identifiers)
             return True
         if pack.online or (pack.address in self._skipped and pack.answering and self._error is None):
             return False
         del self.packs[pack.address]
-        self._memory.forget(identifiers)
+        self.memory.forget(identifiers)
         self._nameless.pop(pack.address, None)
         self._issues.forget(pack.address)
         self.client.forget(pack.address)
@@ -443,14 +457,8 @@ class LfpLink:
         self._build(self.bank)  # one pack alone leaves nothing to work out
         return True
 
-    # --- memory ------------------------------------------------------------------------------------------------------
-
     def _remembered(self) -> dict[str, Remembered]:
         return {unit.identity: unit.remembered() for unit in self.units}
-
-    async def async_close(self) -> None:
-        """Keep what is remembered; nothing is, that is learned after this."""
-        await self._memory.async_close()
 
     # --- devices that were disabled ----------------------------------------------------------------------------------
 

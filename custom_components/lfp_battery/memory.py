@@ -18,7 +18,13 @@ type Remembered = dict[str, Any]  # of one unit, by section: see `LfpCoordinator
 
 
 def _store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
-    return Store(hass, _VERSION, f"{DOMAIN}.{entry_id}")
+    # a home that lives by this battery may lose its power in the middle of a save: what was there stays whole
+    return Store(hass, _VERSION, f"{DOMAIN}.{entry_id}", atomic_writes=True)
+
+
+def path(hass: HomeAssistant, entry_id: str) -> str:
+    """Where it is kept."""
+    return str(_store(hass, entry_id).path)
 
 
 async def async_remove(hass: HomeAssistant, entry_id: str) -> None:
@@ -36,14 +42,19 @@ class Memory:
         self._store = _store(hass, entry_id)
         self._clock = clock
         self._collect = collect
+        self._kept: Mapping[str, Any] = {}  # as it was read
         self._units: dict[str, Remembered] = {}
         self._inverted = False
         self._due = False  # a save is on its way
         self._closed = False
 
     async def async_load(self, *, inverted: bool) -> None:
-        """Read what was kept; where the current sensor has been turned round since, every total changes its name."""
-        kept: Mapping[str, Any] = mapping(await self._store.async_load())
+        """Read what was kept; where the current sensor has been turned round since, every total changes its name.
+
+        Raises:
+            UnsupportedStorageVersionError: a later version kept it, which stays as it is.
+        """
+        self._kept = kept = mapping(await self._store.async_load())
         self._inverted = inverted
         self._units = {identity: dict(mapping(unit)) for identity, unit in mapping(kept.get("units")).items()}
         if kept.get("inverted", inverted) != inverted:
@@ -79,6 +90,13 @@ class Memory:
             self._due = True
             self._store.async_delay_save(self._data, _SAVE_DELAY)
 
+    @callback
+    def async_stop(self) -> None:
+        """Write nothing any more, also not what is on its way: the file is another's from now on, or gone."""
+        if not self._closed:
+            self._closed = True
+            self._store.make_read_only()
+
     async def async_close(self) -> None:
         """Save at once; what is learned from now on is not remembered, as whoever loads the entry next has this."""
         self._closed = True
@@ -87,8 +105,10 @@ class Memory:
     @callback
     def _data(self) -> dict[str, Any]:
         self._due = False
-        self._units |= self._collect()
-        return {"inverted": self._inverted, "units": self._units}
+        for identity, remembered in self._collect().items():
+            # sections that a later version has added are not ours to drop
+            self._units[identity] = {**self._units.get(identity, {}), **remembered}
+        return {**self._kept, "inverted": self._inverted, "units": self._units}
 
     def _swapped(self, energy: Mapping[str, Any]) -> dict[str, Any]:
         monotonic, utc = self._clock.monotonic(), self._clock.utc()
