@@ -6,7 +6,6 @@ Nothing here reads on a timer: the client decides when to read, and a refresh as
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any, override
 
 from homeassistant.config_entries import ConfigEntry
@@ -16,8 +15,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from . import counting, radio
-from .bms import bank
-from .bms.bank import BankFigures, Member
+from .bms.bank import BankFigures
 from .bms.clients.base import BatteryClient
 from .bms.clients.polled import SHORTEST_INTERVAL
 from .bms.clock import Clock
@@ -31,13 +29,13 @@ from .findings import on_can
 from .identity import Record
 from .link_texts import link_problem
 from .memory import mapping
+from .over_packs import OverPacks
 from .pause import Pause
 from .settings import Settings
+from .settling import past_adding, turn_missed
 
 # What energy is counted by.
 _POWER_AND_COUNTERS = frozenset({"power", "energy_charged", "energy_discharged"})
-# What an answer may come later than half a cycle after its turn, in seconds, before the turn counts as missed.
-_LATE = 2.0
 # A known pack is given so many rounds to say what its totals are, before those of the bank begin without it.
 _ROUNDS_FOR_TOTALS = 3
 
@@ -132,8 +130,17 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
     @property
     def fresh(self) -> bool:
         """Whether no turn was missed since the last answer."""
-        cycle = max(self.settings.interval or SHORTEST_INTERVAL, self.cycle_seconds)
-        return self.age is not None and self.age <= 1.5 * cycle + _LATE
+        return self.age is not None and self.age <= turn_missed(self._cycle)
+
+    @property
+    def current(self) -> bool:
+        """Whether its last answer may be added up with those of others."""
+        return self.age is not None and self.age <= past_adding(self._cycle)
+
+    @property
+    def _cycle(self) -> float:
+        """Seconds from one turn to the next."""
+        return max(self.settings.interval or SHORTEST_INTERVAL, self.cycle_seconds)
 
     @property
     def controls_heating(self) -> bool:
@@ -161,7 +168,7 @@ class LfpCoordinator[StateT: BatteryState](DataUpdateCoordinator[PollReport[Stat
         self.answering = report.online
         report = replace(report, online=self.is_back(report))
         if self.settings.invert_current and report.state is not None:
-            report = replace(report, state=inverted(report.state))
+            report = replace(report, state=counting.inverted(report.state))
         before, self.record = self.record, self.record.learned(report.state, report.identity)
         if report.received is not None and report.received != self.data.received:
             self.revision += 1
@@ -313,13 +320,33 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     link_up = False
     device_id: str
     pause: Pause | None = None  # of a link that somebody else may want for a while
-    packs: Mapping[int, LfpPackCoordinator] = MappingProxyType({})
-    unasked: frozenset[int] = frozenset()  # addresses of packs whose devices are disabled
-    # Names of the fields that can be worked out; none with fewer than two packs, as one is its own bank.
-    derivable: frozenset[str] = frozenset()
-    figures = BankFigures(state=BankState())  # as they were last worked out
-    _answers = 0  # of all packs, as far as the figures hold them
+    _reading = 0  # times that all its packs are being read for it: until then its figures stay as they are
     _rounds_without_total = 0  # that were finished before its energy began
+
+    def __init__(self, *args: Any, over: OverPacks[LfpPackCoordinator], **unit: Any) -> None:
+        """See `LfpCoordinator`."""
+        self.over = over
+        super().__init__(*args, **unit)
+
+    @property
+    def packs(self) -> Mapping[int, LfpPackCoordinator]:
+        """By their addresses."""
+        return self.over.packs
+
+    @property
+    def unasked(self) -> frozenset[int]:
+        """Addresses of packs whose devices are disabled."""
+        return self.over.unasked
+
+    @property
+    def derivable(self) -> frozenset[str]:
+        """Names of the fields that can be worked out; none with fewer than two packs, as one is its own bank."""
+        return self.over.derivable
+
+    @property
+    def figures(self) -> BankFigures:
+        """As they were last worked out."""
+        return self.over.figures
 
     @property
     def speaks(self) -> bool:
@@ -333,47 +360,36 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         return self.record.fields | self.derivable
 
     @property
-    def members(self) -> tuple[Member, ...]:
-        """The packs that are known, in the order of their addresses."""
-        return tuple(
-            Member(
-                number=pack.number,
-                state=pack.data.state,
-                online=pack.online,
-                asked=address not in self.unasked,
-                capacity=self.settings.capacity,
-            )
-            for address, pack in sorted(self.packs.items())
-        )
-
-    @property
     @override
     def online(self) -> bool:
-        """See `LfpCoordinator`; what is worked out is present as long as any pack is."""
-        return self.replies or (self.link_up and bool(self.derivable) and self.packs_online > 0)
+        """See `LfpCoordinator`; what is worked out is there once it is known which packs answer, while any does."""
+        return self.replies or (self.link_up and self.over.known)
 
     @override
     @callback
     def async_renew(self) -> None:
         """Work out the figures anew and tell the entities."""
-        self.derivable = bank.derivable([pack.record.fields for pack in self.packs.values()]) - self.record.fields
-        members = self.members if self.derivable else ()
-        # what it said before it fell silent is not shown beside what its packs say now
-        own = self.data.state if self.replies or not self.packs_online else None
-        self.figures = bank.figures(members, own, self.record.fields)
-        if (answers := sum(pack.revision for pack in self.packs.values())) != self._answers:
-            self._answers = answers
-            self._packs_answered()
+        self.over.look(self.record.fields)
+        if not self._reading:
+            # what it said before it fell silent is not shown beside what its packs say now
+            own = self.data.state if self.replies or not self.packs_online else None
+            if (new := self.over.work_out(own, self.record.fields)) is not None and not self.speaks:
+                self.revision += 1
+                self._count_figures(new)
         self.async_update_listeners()
 
-    def _packs_answered(self) -> None:
-        """Count the figures as an answer where the bank gives none."""
-        if self.derivable and not self.speaks:
-            self.revision += 1
-            state = self.figures.state
-            mean = self._mean_current(self.clock.monotonic(), state.current)
-            if not self.figures.left_out:  # a bank is full when all its packs are
-                self.upkeep.observe(self.clock.utc(), state, mean)
+    def _count_figures(self, new: BankFigures) -> None:
+        """Count what its packs come to as an answer of a bank that gives none."""
+        mean = self._mean_current(self.clock.monotonic(), new.state.current)
+        if new.complete and not new.left_out:  # a bank is full when all its packs are
+            self.upkeep.observe(self.clock.utc(), new.state, mean)
+
+    @override
+    @callback
+    def async_link_changed(self, error: Exception | None) -> None:
+        """See `LfpCoordinator`."""
+        self.over.upset()
+        super().async_link_changed(error)
 
     @callback
     def async_begin_energy(self, *, round_finished: bool) -> None:
@@ -425,7 +441,7 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
     @property
     def packs_online(self) -> int:
         """How many packs answer."""
-        return sum(pack.online for pack in self.packs.values())
+        return self.over.online
 
     @property
     def modules(self) -> int | None:
@@ -466,19 +482,14 @@ class LfpBankCoordinator(LfpCoordinator[BankState]):
         await self.client.read_bank()
         if not self.speaks:
             asked = [pack for address, pack in self.packs.items() if address not in self.unasked]
-            await asyncio.gather(*(pack.async_read() for pack in asked))
-            self.async_renew()
-
-
-def inverted[StateT: BatteryState](state: StateT) -> StateT:
-    """The state as it would be with the current sensor the other way round."""
-    return replace(
-        state,
-        current=None if state.current is None else 0.0 - state.current,  # a minus alone makes nought negative
-        power=None if state.power is None else 0.0 - state.power,
-        energy_charged=state.energy_discharged,
-        energy_discharged=state.energy_charged,
-    )
+            self._reading += 1
+            try:
+                await asyncio.gather(*(pack.async_read() for pack in asked))
+                if not self.settings.observe and not on_can(self.config_entry.data):
+                    self.over.all_asked()
+            finally:
+                self._reading -= 1
+                self.async_renew()
 
 
 def new_report[StateT: BatteryState](address: int, state: StateT | None = None) -> PollReport[StateT]:

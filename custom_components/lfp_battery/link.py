@@ -28,6 +28,7 @@ from .issues import LineIssues
 from .link_log import LinkLog
 from .memory import Memory, Remembered
 from .moving import followed
+from .over_packs import OverPacks
 from .pause import Pause
 from .settings import Settings
 
@@ -152,6 +153,8 @@ class LfpLink:
             frames, errors = known.get("frames_received"), known.get("errors")
             if isinstance(frames, int) and isinstance(errors, int):
                 self._issues.bus_heard(frames, errors, self._clock.monotonic())
+        if self._asks and self.bank.over.outdate():
+            self.bank.async_update_listeners()
         # what was never heard since the start has nothing that grows old but what is remembered of it
         stale = [unit for unit in self.units if (not unit.online if unit.age is None else unit.age > SHORTEST_INTERVAL)]
         if stale and self.bank not in stale:
@@ -169,6 +172,7 @@ class LfpLink:
             self._hass,
             self._entry,
             self.client,
+            over=OverPacks(self._clock, self.packs, self._settings.capacity),
             name=self._entry.title,
             report=new_report(0),
             record=Record.from_mapping(self._entry.data.get(CONF_BANK, {})),
@@ -176,7 +180,6 @@ class LfpLink:
             conditions=self._conditions,
             clock=self._clock,
         )
-        bank.packs = self.packs
         bank.restore(self.memory.of(bank.identity))
         return bank
 
@@ -244,13 +247,15 @@ class LfpLink:
         self._log_presence(pack, there)
         grown = pack.async_publish(report) or new
         self._heard |= there
+        if came_or_went:
+            self.bank.over.turned(there)
         # at each pack's answer the bank's values would be written as many times a round as there are packs
-        if grown or came_or_went:
+        if grown or (came_or_went and not there):
             self.bank.async_renew()
         if grown:
             self._grown(pack)
         if not self._asks:
-            self._taken_in(round_finished=False)
+            self._taken_in(None)
 
     @callback
     def bank_polled(self, report: PollReport[BankState]) -> None:
@@ -265,7 +270,7 @@ class LfpLink:
         if self.bank.async_publish(report):
             self._grown(self.bank)
         if not self._asks:
-            self._taken_in(round_finished=False)
+            self._taken_in(None)
 
     @callback
     def cycle_finished(self, report: CycleReport) -> None:
@@ -274,11 +279,12 @@ class LfpLink:
             self._first_cycle.set_result(None)
         for unit in self.units:
             unit.async_cycle_finished(report.seconds)
-        self._taken_in(round_finished=True)
+        self._taken_in(report)
 
-    def _taken_in(self, *, round_finished: bool) -> None:
+    def _taken_in(self, round_over: CycleReport | None) -> None:
         """See to what goes by the bank as a whole: once a round, or after each answer where nobody asks by itself."""
-        self.bank.async_begin_energy(round_finished=round_finished)
+        self.bank.over.settle(round_over)
+        self.bank.async_begin_energy(round_finished=round_over is not None)
         self.bank.async_renew()
         self._save()
         if self._heard:
@@ -474,7 +480,7 @@ class LfpLink:
     def _update_skipped(self) -> None:
         """What nobody wants to see costs no time on the bus."""
         skipped = {address: pack for address, pack in self.packs.items() if self._is_disabled(pack)}
-        self._skipped = self.bank.unasked = frozenset(skipped)
+        self._skipped = self.bank.over.unasked = frozenset(skipped)
         self.client.set_skipped(skipped)
         for pack in skipped.values():
             pack.async_link_changed(self._error)

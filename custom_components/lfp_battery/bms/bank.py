@@ -35,6 +35,7 @@ class Member:
     state: PackState | None  # the last one received; None: never
     online: bool
     asked: bool = True
+    current: bool = True  # heard lately enough to be added up with the others
     capacity: float | None = None  # Ah by its manual, where it does not say itself
 
 
@@ -45,6 +46,7 @@ class BankFigures:
     state: BankState  # what the bank says of itself, and worked out what it never does; `derived` names the latter
     counted: tuple[str, ...] = ()  # the packs whose state of charge is counted; none where the bank says its own
     left_out: Mapping[str, LeftOut] = field(default_factory=dict)
+    complete: bool = False  # all packs answer, and none of them said long ago what counts here
     weighting: Weighting | None = None
     soc_spread: float | None = None  # % between the fullest and the emptiest pack
     voltage_spread: float | None = None  # V between packs
@@ -127,12 +129,13 @@ def figures(
         return BankFigures(state=own)
     states = {member.number: state for member in members if (state := _answer(member)) is not None}
     silent = len(states) < len(members)
+    complete = not silent and all(member.current for member in members)
 
     def worked_out(name: str) -> bool:
         return name not in own_fields and getattr(own, name) is None
 
     values: dict[str, Any] = {
-        **{name: None if silent else _total(states, name) for name in _TOTALS},
+        **{name: _total(states, name) if complete else None for name in _TOTALS},
         **{name: _limit(states, name, pick) for name, pick in _VOLTAGE_LIMITS.items()},
         **{name: _current_limit(states, name, enable) for name, enable in _CURRENT_LIMITS.items()},
         **{name: _enabled(states, name, silent) for name in _ENABLES},
@@ -154,10 +157,32 @@ def figures(
         state=replace(own, **values, derived=own.derived | values.keys()),
         counted=charge.counted,
         left_out=charge.left_out,
+        complete=complete,
         weighting=charge.weighting,
         soc_spread=_spread(_said(states, "soc")),
         voltage_spread=_spread(voltages),
         **places,
+    )
+
+
+def without_totals(found: BankFigures) -> BankFigures:
+    """The same when one of the packs was heard too long ago: what it said is no part of a sum any more."""
+    taken = found.state.derived.intersection(_TOTALS)
+    nothing: dict[str, Any] = dict.fromkeys(taken)
+    return replace(found, state=replace(found.state, **nothing, derived=found.state.derived - taken), complete=False)
+
+
+def keeping_charge(found: BankFigures, before: BankFigures) -> BankFigures:
+    """The figures with the state of charge from `before`, of the packs that were counted then."""
+    if before.state.soc is None or "soc" not in before.state.derived:
+        return found
+    return replace(
+        found,
+        state=replace(found.state, soc=before.state.soc, derived=found.state.derived | {"soc"}),
+        counted=before.counted,
+        left_out=before.left_out,
+        weighting=before.weighting,
+        soc_spread=before.soc_spread,
     )
 
 

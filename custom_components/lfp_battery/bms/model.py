@@ -226,7 +226,7 @@ class CycleReport:
 
     seconds: float
     answered: frozenset[int]
-    silent: frozenset[int]
+    silent: frozenset[int]  # asked, or listened for, in vain
 
 
 def charge_share(remaining: float, full: float) -> float | None:

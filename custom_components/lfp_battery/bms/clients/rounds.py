@@ -71,9 +71,11 @@ class Rounds:
         self._asker.renew()
         answered: set[int] = set()
         silent: set[int] = set()
+        absent = 0  # ... with those that are given time
         if (bank := self._roster.bank) is not None:
             await self.read_bank()
             (answered if bank.online else silent).add(bank.address)
+            absent += not bank.online
         done: set[int] = set()
         while True:
             await between()
@@ -83,10 +85,15 @@ class Rounds:
             done.add(address)
             if address in skipped():
                 continue
-            hurried = self._hurried()
-            ok = await self.read_pack(self._roster.packs[address], brief=hurried, glance=hurried)
-            (answered if ok else silent).add(address)
-        if answered or not silent:
+            pack, hurried = self._roster.packs[address], self._hurried()
+            asked = pack.counters.asked
+            if await self.read_pack(pack, brief=hurried, glance=hurried):
+                answered.add(address)
+                continue
+            absent += 1
+            if pack.counters.asked != asked:
+                silent.add(address)
+        if answered or not absent:
             self._silent = 0
         else:
             self._silent_since = self._silent_since if self._silent else started
