@@ -239,6 +239,16 @@ async def test_charging_that_is_held_is_shown_without_another_answer(home: Home)
     assert home.state(2, "charging").state == STATE_ON
 
 
+async def test_an_entry_that_is_unloaded_waits_for_nothing(home: Home) -> None:
+    """Also where another answer had not stood for long enough yet."""
+    await _silent_home(home)
+    _answers(home, 9.0)
+    await home.hass.async_block_till_done()
+    assert home.state(2, "charging").state == STATE_OFF
+    await home.drive(home.hass.config_entries.async_unload(home.entry.entry_id))
+    assert home.waits == 0
+
+
 async def test_an_unknown_current_and_what_follows_it_are_shown_at_once(home: Home) -> None:
     """What is not known must not stand as if it were; and after it there is nothing to hold on to."""
     await _silent_home(home)
