@@ -1,5 +1,6 @@
 """What the device of a bank shows of packs that answer one by one, and when it shows nothing."""
 
+from dataclasses import replace
 from unittest.mock import patch
 
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
@@ -233,4 +234,30 @@ async def test_what_a_bank_says_itself_is_never_worked_out(
     entities = home.entities(home.bank_device())
     assert {"soc_spread", "voltage_spread", "problem", "safe_to_act"} <= set(entities)
     assert len(entities) == len({entry.entity_id for entry in entities.values()})
+    # counted once by default: as they are heard
+    assert (entities["packs_online"].disabled, entities["modules_online"].disabled) == (False, True)
+    await home.stop()
+
+
+async def test_a_bank_that_speaks_is_not_safe_to_act_on_while_a_pack_is_silent(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it says of the others; one whose device is disabled is not missed."""
+    home = CanHome(hass, monkeypatch)
+    home.plug_bus("deye_pcs", packs=3, inverter="deye", addresses=[1, 2, 3])
+    await home.start()
+    await home.wait(60)
+    assert home.state(None, "safe_to_act").state == STATE_ON
+    home.link.packs[2].data = replace(home.link.packs[2].data, online=False)
+    home.link.packs[2].answering = False
+    home.link.bank.async_renew()
+    await hass.async_block_till_done()
+    assert home.state(None, "connectivity").state == STATE_ON
+    assert home.state(None, "safe_to_act").state == STATE_OFF
+    await home.wait(30)
+    assert home.state(None, "safe_to_act").state == STATE_ON
+    _set_disabled(home, 2, True)
+    await home.wait(60)
+    assert not home.link.packs[2].online
+    assert home.state(None, "safe_to_act").state == STATE_ON
     await home.stop()

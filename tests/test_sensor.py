@@ -48,7 +48,7 @@ async def test_every_value_is_one_that_the_pack_sent(home: Home) -> None:
     await home.wait(6 * CYCLE)
     for address in (2, 3, 4):
         sent = home.speaker.latest(address)
-        assert home.value(address, "voltage") == pytest.approx(sent["voltage"], abs=0.0005)
+        assert home.value(address, "voltage") == pytest.approx(sent["voltage"], abs=0.01)
         assert home.value(address, "current") == sent["current"]
         assert home.value(address, "power") == pytest.approx(sent["voltage"] * sent["current"], abs=0.06)
         share = sent["remaining_capacity"] / sent["full_capacity"]
@@ -57,7 +57,7 @@ async def test_every_value_is_one_that_the_pack_sent(home: Home) -> None:
         assert home.value(address, "cell_voltage_min") == pytest.approx(min(cells), abs=0.002)
         assert home.value(address, "cell_voltage_max") == pytest.approx(max(cells), abs=0.002)
         listed = home.state(address, "cell_voltage_spread").attributes["cell_voltages"]
-        assert listed == pytest.approx(list(cells), abs=0.002)
+        assert listed == pytest.approx(list(cells), abs=0.01)
         assert home.value(address, "stored_energy") == pytest.approx(
             sent["remaining_capacity"] * 51.2 / 1000, abs=0.011
         )

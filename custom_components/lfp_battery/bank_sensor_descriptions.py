@@ -77,6 +77,8 @@ BANK_SENSORS: tuple[LfpSensorDescription, ...] = (
             state_class=SensorStateClass.MEASUREMENT,
             entity_category=EntityCategory.DIAGNOSTIC,
             entity_registry_enabled_default=name == "modules_online",
+            # where packs are heard one by one they are counted already
+            default_fn=(lambda unit: not _has_packs(unit)) if name == "modules_online" else None,
             needs=(name,),
             value_fn=field(name),
         )

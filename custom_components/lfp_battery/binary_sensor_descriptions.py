@@ -133,13 +133,18 @@ def _safe_to_act(unit: LfpUnit, _: bool | None) -> bool:
 
     It answered when it was last asked, nothing is held back, nothing is broken; and it has said so: where alarms are
     never heard, because nobody asks for them or none are answered, nothing is known of them. Nor may anything be unknown
-    by now that was said before and that an automation goes by. A bank that is worked out is as safe as all its packs.
+    by now that was said before, or worked out, and that an automation goes by. A bank that is worked out is as safe as
+    all its packs; one that speaks of which a known pack is silent is not, whatever it says of the others.
     """
     if isinstance(unit, LfpBankCoordinator) and not unit.speaks:
         return unit.online and all(_safe_to_act(pack, None) for pack in unit.packs.values())
     if not unit.online or not unit.fresh or unit.data.held_back:
         return False
-    if any(name in unit.record.fields and getattr(unit.state, name) is None for name in _NEEDED_TO_ACT):
+    if isinstance(unit, LfpBankCoordinator) and not all(
+        pack.online for address, pack in unit.packs.items() if address not in unit.unasked
+    ):
+        return False
+    if any(name in unit.fields and getattr(unit.state, name) is None for name in _NEEDED_TO_ACT):
         return False
     if (alarms := unit.state.alarms) is None:
         return not _speaks_of_alarms(unit) and not unit.conditions

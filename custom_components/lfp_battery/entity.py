@@ -13,6 +13,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
+from .findings import on_can, speaks_for_packs
 from .link import LfpConfigEntry
 
 # Key of what shows how the heating is set, whether it can be changed here or not.
@@ -38,9 +39,20 @@ class LfpEntityDescription(EntityDescription):
     available_fn: Callable[[LfpUnit], bool] = while_online
     attributes_fn: Callable[[LfpUnit], Mapping[str, Any]] | None = None
     attributes_follow: bool = False  # attributes are renewed with the value only, not on their own account
+    # Above which change of theirs attributes are renewed on their own account; None: as the value.
+    attributes_change: float | None = None
     every_cycle: bool = False  # written whenever the unit answered, for integrals; else on a significant change
     change: float = 0.0  # the smallest significant one, in the entity's unit; 0: any
+    share: float = 0.0  # the smallest significant one as a share of the value, where that is more
+    adds_up: bool = False  # of a bank, a significant change is as many times that of a pack as it has packs
+    default_fn: Callable[[LfpUnit], bool] | None = None  # whether it is on from the start; None: as the table says
     placeholders: Mapping[str, str] | None = None
+
+    def significant(self, unit: LfpUnit, old: Any) -> float:
+        """The smallest change of this value of a unit that is significant."""
+        packs = len(unit.packs) or unit.modules or 1 if self.adds_up and isinstance(unit, LfpBankCoordinator) else 1
+        share = self.share * abs(old) if self.share and isinstance(old, int | float) else 0.0
+        return max(packs * self.change, share)
 
     def exists(self, unit: LfpUnit) -> bool:
         """Whether this unit has ever reported what the entity shows."""
@@ -78,6 +90,8 @@ class LfpEntity(CoordinatorEntity[LfpUnit]):
         self.entity_description = description
         self._attr_unique_id = f"{unit.identity}_{description.key}"
         self._attr_device_info = unit.device_info
+        if description.default_fn is not None:
+            self._attr_entity_registry_enabled_default = description.default_fn(unit)
         if description.placeholders is not None:
             self._attr_translation_placeholders = description.placeholders
         self._revision = -1
@@ -114,7 +128,8 @@ class LfpEntity(CoordinatorEntity[LfpUnit]):
             return changed
         attributes = dict(description.attributes_fn(self.coordinator))
         follows = description.attributes_follow and hasattr(self, "_attr_extra_state_attributes")
-        if changed or (not follows and differs(self.extra_state_attributes, attributes, description.change)):
+        change = description.change if description.attributes_change is None else description.attributes_change
+        if changed or (not follows and differs(self.extra_state_attributes, attributes, change)):
             self._attr_extra_state_attributes = attributes
             return True
         return False
@@ -162,13 +177,15 @@ def _take_away_worked_out(
 ) -> None:
     """Forget what was worked out of packs that were deleted since: nobody will ever fill it again.
 
-    Of a bank that speaks for itself only what was there in this run: it may yet say again what it once said.
+    Of a bank that speaks for itself, or may, only what was there in this run: it may yet say again what it once said,
+    also when all that was known of it was forgotten because it sends another set of frames by now.
     """
+    may_speak = bank.speaks or on_can(entry.data) or speaks_for_packs(entry.data)
     registry = er.async_get(bank.hass)
     for known in er.async_entries_for_device(registry, bank.device_id, include_disabled_entities=True):
         key = (platform, known.unique_id)
         if known.config_entry_id != entry.entry_id or known.domain != platform or key in present:
             continue
-        if not bank.speaks or key in bank.created:
+        if key in bank.created or not may_speak:
             bank.created.discard(key)
             registry.async_remove(known.entity_id)

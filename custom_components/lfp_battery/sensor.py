@@ -44,9 +44,8 @@ class LfpSensor(LfpEntity, SensorEntity):
     @override
     def _take_value(self) -> bool:
         description = self.entity_description
-        value = description.value_fn(self.coordinator)
-        if not description.every_cycle and not differs(self._attr_native_value, value, description.change):
+        before, value = self._attr_native_value, description.value_fn(self.coordinator)
+        if not differs(before, value, description.significant(self.coordinator, before)):
             return False
-        changed = bool(value != self._attr_native_value)
         self._attr_native_value = value
-        return changed
+        return True

@@ -1,13 +1,7 @@
 """What a unit holds and how long that lasts: its readings, with what is known of it and what its owner decided."""
 
-import math
-
 from .coordinator import LfpBankCoordinator, LfpUnit
 from .estimate import full_energy, stored_energy, tells_energy, tells_full_energy, time_left, time_to_full
-
-# Minutes up to which a span of time is told in steps of so many minutes. Told to the minute, these spans were half of all
-# that fourteen packs had the recorder write in a night.
-_STEPS = ((60, 1), (240, 5), (720, 15), (math.inf, 60))
 
 
 def _cells(unit: LfpUnit) -> int | None:
@@ -65,9 +59,4 @@ def _rounded(energy: float | None) -> float | None:
 
 
 def _minutes(seconds: float | None) -> int | None:
-    """As fine as it can be known: the current is never steady enough for the minutes of ten hours."""
-    if seconds is None:
-        return None
-    minutes = seconds / 60
-    step = next(step for below, step in _STEPS if minutes < below)
-    return round(minutes / step) * step
+    return None if seconds is None else round(seconds / 60)
