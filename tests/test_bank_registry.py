@@ -1,15 +1,18 @@
 """When a bank over packs is there, when its figures are renewed, and what a refresh of it reads."""
 
 from collections import Counter
+from dataclasses import replace
 
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import Event, EventStateChangedData, EventStateReportedData, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 import pytest
 
 from custom_components.lfp_battery import async_remove_config_entry_device as remove
+from custom_components.lfp_battery.const import CONF_INTERVAL
 from tests.can_home import CanHome
 from tests.home import CYCLE, Home
+from tests.simulator.bank import Steady
 from tests.simulator.pack import PackSpec, SimPack
 
 _LONE = {"link", "packs_online"}  # what a bank has whose one pack says everything
@@ -28,6 +31,19 @@ async def _take_out(home: Home, address: int) -> None:
     assert await home.drive(remove(home.hass, home.entry, device))
     dr.async_get(home.hass).async_remove_device(device.id)
     await home.hass.async_block_till_done()
+
+
+def _values(hass: HomeAssistant, entity_id: str) -> list[str]:
+    """Fills with what an entity shows."""
+    found: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"] == entity_id and (new := event.data["new_state"]) is not None:
+            found.append(new.state)
+
+    hass.bus.async_listen("state_changed", note)
+    return found
 
 
 async def test_one_pack_is_its_own_bank(home: Home) -> None:
@@ -160,6 +176,107 @@ async def test_a_pack_that_falls_silent_shows_in_the_bank_at_once(home: Home) ->
     assert home.state(None, "power").state not in (STATE_UNAVAILABLE, STATE_UNKNOWN)
 
 
+async def test_a_bank_of_which_one_pack_sleeps_is_known_a_round_later(hass: HomeAssistant, home: Home) -> None:
+    """After a start it is seen whether more packs come; and one that comes counts from the end of its round on."""
+    home.plug(3)
+    home.bank.frozen = True
+    await home.start()
+    await home.wait(CYCLE)
+    home.bank.packs[3].silent = True
+    await home.drive(hass.config_entries.async_unload(home.entry.entry_id))
+    await home.start()
+    await home.wait(2)
+    assert home.link.bank.packs_online == 2
+    assert home.state(None, "soc").state == STATE_UNAVAILABLE
+    assert home.state(None, "connectivity").state == "off"
+    await home.wait(2 * CYCLE)
+    assert home.state(None, "soc").attributes["left_out"] == ["2"]
+    assert home.state(None, "connectivity").state == "on"
+    home.bank.packs[3].silent = False
+    await home.wait(80)
+    assert home.state(None, "soc").attributes["left_out"] == []
+
+
+async def test_one_turn_that_a_pack_misses_takes_no_total_away(hass: HomeAssistant, home: Home) -> None:
+    """At the automatic interval, where each answer is a few seconds old at most; one that is gone does."""
+    home.plug(3)
+    await home.start()
+    await home.wait(3 * CYCLE)
+    seen = _values(hass, home.entity_id(None, "power"))
+    await home.quiet()
+    home.bank.packs[3].silent = True
+    await home.wait(10)
+    home.bank.packs[3].silent = False
+    await home.wait(2 * CYCLE)
+    assert home.link.packs[3].data.counters.silent > 0
+    assert STATE_UNKNOWN not in seen
+    home.bank.packs[3].silent = True
+    await home.wait(4 * CYCLE)
+    assert home.state(None, "power").state == STATE_UNKNOWN
+
+
+async def test_what_a_pack_said_rounds_ago_is_no_part_of_what_a_bank_gives_now(hass: HomeAssistant, home: Home) -> None:
+    """Every five minutes: a pack misses its turn while the others begin to discharge."""
+    home.plug(3, options={CONF_INTERVAL: 300})
+    home.bank.profile = Steady(rate=0.3)
+    await home.start()
+    await home.wait(700)
+    assert home.value(None, "power") > 4000
+    seen = _values(hass, home.entity_id(None, "power"))
+    home.bank.packs[4].silent = True
+    home.bank.profile = Steady(rate=-0.3)
+    await home.wait(800)
+    assert home.link.packs[4].online
+    assert {value for value in seen if value != STATE_UNKNOWN and float(value) < 4000} == set()
+    assert home.state(None, "power").state == home.state(None, "time_left").state == STATE_UNKNOWN
+    assert home.link.bank.smoothed_current.value == pytest.approx(90, abs=3)
+
+
+async def test_what_is_held_back_of_a_pack_counts_for_nothing_of_its_bank(home: Home) -> None:
+    """As it counts for nothing of the pack; what stands in for it is shown of both."""
+    home.plug(3)
+    home.bank.profile = Steady(rate=0.3)
+    await home.start()
+    await home.wait(60)
+    home.link.client.set_polling(False)
+    await home.quiet()
+    pack, bank = home.link.packs[3], home.link.bank
+    before = bank.smoothed_current.value
+    assert pack.data.state is not None
+    said = replace(pack.data.state, current=400.0, power=21000.0)
+    held_back = {"current": "jump", "power": "jump"}
+    home.link.pack_polled(replace(pack.data, state=said, received=home.clock.monotonic(), held_back=held_back))
+    revision = bank.revision
+    bank.async_renew()
+    assert bank.state.current == pytest.approx(460, abs=5)
+    assert bank.revision == revision + 1
+    assert bank.smoothed_current.value == before
+
+
+async def test_another_set_of_frames_takes_no_entity_of_a_bank_away(
+    hass: HomeAssistant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is heard nothing is known of what it says, which is no reason to forget what a person named."""
+    home = CanHome(hass, monkeypatch)
+    home.plug_bus("pylon", packs=2)
+    await home.start()
+    await home.wait(30)
+    gone: list[str] = []
+
+    @callback
+    def note(event: Event[er.EventEntityRegistryUpdatedData]) -> None:
+        if event.data["action"] == "remove":
+            gone.append(event.data["entity_id"])
+
+    hass.bus.async_listen(er.EVENT_ENTITY_REGISTRY_UPDATED, note)
+    before = _keys(home)
+    home.link.family_changed("pytes")
+    await home.wait(60)
+    assert gone == []
+    assert _keys(home) >= before
+    await home.stop()
+
+
 async def test_a_lost_link_takes_the_bank_with_it(home: Home) -> None:
     """Within two seconds, and it is back when all packs have answered."""
     home.plug(2)
@@ -221,3 +338,30 @@ async def test_with_polling_disabled_the_bank_follows_each_pack_that_is_asked_fo
     for address in (2, 3):
         await home.update_entity(home.entity_id(address, "soc"))
     assert home.value(None, "soc") == pytest.approx(20, abs=0.3)
+
+
+async def test_with_polling_disabled_a_bank_adds_up_only_what_was_asked_at_one_time(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """Asked for one by one an hour later its packs are nothing together; asked for itself the bank is whole at once."""
+    home.plug(3)
+    home.bank.profile = Steady(rate=0.3)
+    await home.start()
+    await home.wait(CYCLE)
+    await hass.config_entries.async_unload(home.entry.entry_id)
+    hass.config_entries.async_update_entry(home.entry, pref_disable_polling=True)
+    assert await home.start()
+    await home.update_entity(home.entity_id(2, "power"))
+    assert home.state(None, "soc").state == STATE_UNAVAILABLE
+    power = home.entity_id(None, "power")
+    await home.update_entity(power)
+    assert home.value(None, "power") == pytest.approx(4780, rel=0.01)
+    await home.wait(3600)
+    assert home.value(None, "power") == pytest.approx(4780, rel=0.01)
+    home.bank.profile = Steady(rate=-0.3)
+    await home.wait(5)
+    await home.update_entity(home.entity_id(2, "power"))
+    assert home.state(None, "power").state == STATE_UNKNOWN
+    seen = _values(hass, power)
+    await home.update_entity(power)
+    assert [float(value) for value in seen] == [pytest.approx(-4656, rel=0.01)]

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.helpers import condition
 from homeassistant.setup import async_setup_component
 import pytest
@@ -122,6 +123,51 @@ async def test_a_battery_that_goes_and_comes_back_triggers_nothing(
     await home.wait(5 * CYCLE)
     assert home.state(2, "charging").state == home.state(2, "battery_low").state == "on"
     assert fired == []
+
+
+@pytest.mark.parametrize("away", ["link", "packs", "restart"])
+@pytest.mark.parametrize("low", [2, 7])
+async def test_a_bank_with_one_low_pack_goes_and_comes_back_as_full_as_it_is(
+    hass: HomeAssistant, home: Home, away: str, low: int
+) -> None:
+    """Packs go and come one after another: what the first or the last of them holds is not what the bank holds."""
+    specs = {
+        address: PackSpec(serial=f"PPTLOWONE000000{address}", soc=8 if address == low else 60)
+        for address in range(2, 8)
+    }
+    home.plug({address: SimPack(spec) for address, spec in specs.items()})
+    home.bank.frozen = True
+    await home.start()
+    await home.wait(2 * CYCLE)
+    soc = home.entity_id(None, "soc")
+    whole = home.state(None, "soc").state
+    fired = await _automations(
+        hass, home.bank_device().id, *({"trigger": f"battery.{name}"} for name in ("became_low", "no_longer_low"))
+    )
+    seen: list[str] = []
+
+    @callback
+    def note(event: Event[EventStateChangedData]) -> None:
+        if event.data["entity_id"] == soc and (new := event.data["new_state"]) is not None:
+            seen.append(new.state)
+
+    hass.bus.async_listen("state_changed", note)
+    if away == "restart":
+        await home.drive(hass.config_entries.async_unload(home.entry.entry_id))
+        await home.start()
+    elif away == "link":
+        home.bus.unplug()
+        await home.wait(30)
+        home.bus.replug()
+    else:
+        home.speaker_silent(True)
+        await home.wait(6 * CYCLE)
+        home.speaker_silent(False)
+    await home.wait(90)
+    assert fired == []
+    assert seen[0] == STATE_UNAVAILABLE
+    assert set(seen) == {STATE_UNAVAILABLE, whole}
+    assert home.state(None, "soc").state == whole
 
 
 async def test_a_bank_triggers_by_what_its_packs_come_to(hass: HomeAssistant, home: Home) -> None:

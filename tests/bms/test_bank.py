@@ -8,7 +8,16 @@ from typing import Any
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.lfp_battery.bms.bank import LeftOut, Member, Weighting, derivable, figures
+from custom_components.lfp_battery.bms.bank import (
+    BankFigures,
+    LeftOut,
+    Member,
+    Weighting,
+    derivable,
+    figures,
+    keeping_charge,
+    without_totals,
+)
 from custom_components.lfp_battery.bms.model import Alarm, BankState, Condition, Mode, PackState, Severity
 
 from .good_reading import GOOD, with_cell
@@ -60,6 +69,39 @@ def test_a_total_is_not_known_while_one_known_pack_is_not_heard(away: Member) ->
     assert not found.state.derived & set(TOTALS)
     assert found.left_out == {"3": LeftOut.SILENT if away.asked else LeftOut.UNASKED}
     assert found.state.soc == 66.0
+
+
+def test_what_a_pack_said_too_long_ago_is_no_part_of_a_total() -> None:
+    """With what the others say now it adds up to what never was; how full the bank is hardly changed since."""
+    late = figures(bank_of(PACK, PACK, late=Member(number="3", state=PACK, online=True, current=False)))
+    whole = figures(bank_of(PACK, PACK, PACK))
+    assert [getattr(late.state, name) for name in TOTALS] == [None] * 5
+    assert (late.complete, whole.complete) == (False, True)
+    assert late.counted == ("1", "2", "3")
+    assert not late.left_out
+    for name in ("soc", "voltage", "cell_voltage_min", "charge_current_limit", "charge_enabled"):
+        assert getattr(late.state, name) == getattr(whole.state, name) is not None
+    assert without_totals(whole) == late
+
+
+def test_totals_that_the_bank_says_itself_grow_old_with_nobody() -> None:
+    """Only what was worked out is taken back."""
+    found = without_totals(figures(bank_of(PACK, PACK), BankState(power=-1300.0), frozenset({"power"})))
+    assert (found.state.power, found.state.current) == (-1300.0, None)
+
+
+def test_a_charge_can_be_kept_with_all_that_is_said_of_it() -> None:
+    """Nothing else is; and where none was known, or the bank says its own, there is nothing to keep."""
+    before = figures(bank_of(PACK, replace(PACK, soc=8.0)))
+    now = figures(bank_of(replace(PACK, voltage=51.0), away=silent("2")))
+    kept = keeping_charge(now, before)
+    assert (kept.state.soc, kept.counted, kept.left_out) == (37.0, ("1", "2"), {})
+    assert (kept.weighting, kept.soc_spread) == (before.weighting, before.soc_spread)
+    assert (kept.state.voltage, kept.state.power, kept.complete) == (51.0, None, False)
+    assert "soc" in kept.state.derived
+    assert keeping_charge(now, BankFigures(state=BankState())) == now
+    own = figures(bank_of(PACK, PACK), BankState(soc=50.0), frozenset({"soc"}))
+    assert keeping_charge(now, own) == now
 
 
 def test_a_total_is_not_known_while_one_pack_does_not_say() -> None:
