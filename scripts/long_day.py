@@ -24,6 +24,7 @@ _EPOCH: Final = datetime(2026, 11, 23, 22, tzinfo=UTC).timestamp()
 _DOMAIN: Final = "lfp_battery"  # not imported: that would look at the machine's clock
 _MEGABYTE: Final = 1e6
 _MOST: Final = 60.0  # MB a day
+_RESTLESS: Final = "never at rest"  # a house that is has to keep within the bound, too
 _SLOWEST: Final = 2.0  # ms an update
 _RESOLUTION: Final = 0.0101  # kWh, in which a total is shown
 _WRONG: Final = 0.005  # of what went through
@@ -73,7 +74,10 @@ def print_day(day: Day, beside: Mapping[str, Day]) -> bool:
     ok = grown <= _MOST
     _print("recorder, MB a day", grown, f"bound {_MOST:g}: {_verdict(ok)}{_scaled(day)}", 1)
     for name, run in beside.items():
-        _print(f"... {name}, MB a day", _megabytes(run), _scaled(run).removeprefix("; "), 1)
+        kept = name != _RESTLESS or _megabytes(run) <= _MOST
+        ok &= kept
+        bound = f"bound {_MOST:g}: {_verdict(kept)}" if name == _RESTLESS else ""
+        _print(f"... {name}, MB a day", _megabytes(run), (bound + _scaled(run)).removeprefix("; "), 1)
         if set(run.hours) <= set(day.hours):
             same = day.rows_in(run.hours)
             times = f"{run.rows_in(run.hours) / same:.2f} x the rows of the day's same hours"
@@ -167,7 +171,7 @@ def run(arguments: argparse.Namespace, directory: Path) -> bool:
         beside = {}
         if arguments.beside:
             beside["every value"] = spend("every", arguments.beside, calm, everything=True)
-            beside["never at rest"] = spend("restless", arguments.beside, LivedIn())
+            beside[_RESTLESS] = spend("restless", arguments.beside, LivedIn())
         print(f"{packs} packs in a real Home Assistant with its recorder, {len(day.hours)} h of simulated time")
         ok &= print_day(day, beside)
         print(f"event loop, ms of its thread for an answer of one of {packs} packs")
