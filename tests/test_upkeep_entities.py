@@ -124,6 +124,7 @@ async def test_a_charge_is_over_when_no_current_is_told_any_more(home: Home, tel
     for pack in packs:
         state = replace(pack.state, soc=100.0, current=pack.state.current if tells else None)
         pack.async_publish(replace(pack.data, state=state, online=True, received=home.clock.monotonic()))
+    bank.over.settle()
     bank.async_renew()
     units: list[LfpUnit] = [bank, *packs]
     assert [unit.state.soc for unit in units] == [100.0] * 3
