@@ -112,6 +112,8 @@ async def test_a_bank_with_a_silent_pack_has_no_sums_and_says_whom_it_leaves_out
     assert soc.attributes["left_out"] == ["3"]
     assert soc.attributes["left_out_reasons"] == ["silent"]
     assert home.value(None, "packs_online") == 2
+    online = home.state(None, "packs_online").attributes
+    assert (online["known"], online["missing"]) == (3, ["3"])
     assert home.state(None, "connectivity").state == STATE_ON
     assert home.state(None, "safe_to_act").state == STATE_OFF
     assert home.state(None, "problem").state == STATE_UNKNOWN

@@ -1,5 +1,7 @@
 """What sensors only a bank has: packs that answer, how far they are apart, what all of them hold."""
 
+from typing import Any
+
 from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
 from homeassistant.const import EntityCategory, UnitOfElectricPotential, UnitOfEnergy
 
@@ -10,6 +12,12 @@ from .unit_figures import full, tells_full
 
 def _packs_online(unit: LfpUnit) -> int | None:
     return unit.packs_online if isinstance(unit, LfpBankCoordinator) else None
+
+
+def _missing(unit: LfpUnit) -> dict[str, Any]:
+    """How many packs are known, and which of them do not answer: what makes totals unknown."""
+    packs = [unit.packs[address] for address in sorted(unit.packs)] if isinstance(unit, LfpBankCoordinator) else []
+    return {"known": len(packs), "missing": [pack.number for pack in packs if not pack.online]}
 
 
 def _has_packs(unit: LfpUnit) -> bool:
@@ -38,6 +46,7 @@ BANK_SENSORS: tuple[LfpSensorDescription, ...] = (
         exists_fn=_has_packs,
         value_fn=_packs_online,
         available_fn=link_up,
+        attributes_fn=_missing,
     ),
     measurement(
         "full_energy",
