@@ -21,7 +21,7 @@ from .bms.errors import LinkError, LinkProblem
 from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import PROTOCOLS
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_OTHER_PROTOCOL, CONF_PACKS, DOMAIN, LOGGER
-from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit, new_report
+from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
 from .findings import identifiers, on_can, over_bluetooth, speaks_for_packs, unique_id
 from .identity import Record, could_be_serial, is_another, moved, new_place, trusted_serial
 from .issues import LineIssues
@@ -31,6 +31,7 @@ from .moving import followed
 from .over_packs import OverPacks
 from .pause import Pause
 from .settings import Settings
+from .unit import new_report
 
 # Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
 _FIRST_CYCLE = 8.0
