@@ -9,6 +9,7 @@ from homeassistant.helpers.storage import Store
 from .bms.clock import Clock
 from .bms.energy import EnergyAccount
 from .const import DOMAIN
+from .history import async_exchange
 
 # After a loss of power so many seconds are forgotten at most; they are a gap then, which a battery's own charge may bridge.
 _SAVE_DELAY = 300.0
@@ -39,6 +40,7 @@ class Memory:
         self, hass: HomeAssistant, entry_id: str, clock: Clock, collect: Callable[[], Mapping[str, Remembered]]
     ) -> None:
         """`collect` says what there is to remember of the units that are here now."""
+        self._hass = hass
         self._store = _store(hass, entry_id)
         self._clock = clock
         self._collect = collect
@@ -51,6 +53,8 @@ class Memory:
     async def async_load(self, *, inverted: bool) -> None:
         """Read what was kept; where the current sensor has been turned round since, every total changes its name.
 
+        So does what was recorded of it, which is why this must come before there are entities.
+
         Raises:
             UnsupportedStorageVersionError: a later version kept it, which stays as it is.
         """
@@ -60,6 +64,9 @@ class Memory:
         if kept.get("inverted", inverted) != inverted:
             for unit in self._units.values():
                 unit["energy"] = self._swapped(mapping(unit.get("energy")))
+            async_exchange(self._hass, self._units)
+            # at once: read again as it was, it would all be swapped a second time, and only the recorder would have kept it
+            await self._store.async_save({**kept, "inverted": inverted, "units": self._units})
 
     def of(self, identity: str) -> Remembered:
         """What is remembered of a unit; empty of one that was never here."""
