@@ -27,12 +27,12 @@ def _plug(home: Home, model: str | None, *, soc: float = 50.0, rate: float = 0.0
     home.bank.profile = Steady(rate=rate)
 
 
-async def _was_here(home: Home, hass_storage: dict[str, Any], due_at: str) -> None:
-    """The pack was here before, and its manual wants it charged by then."""
+async def _was_here(home: Home, hass_storage: dict[str, Any], due_at: str, *, months: float = 6.0) -> None:
+    """The pack was here before, and its manual wants it charged by then, at the latest so many months after a charge."""
     await home.start()
     await home.wait(CYCLE)
     await home.drive(home.hass.config_entries.async_unload(home.entry.entry_id))
-    upkeep = {"charged": "2026-11-01T00:00:00+00:00", "due_at": due_at, "months": 6.0}
+    upkeep = {"charged": "2026-11-01T00:00:00+00:00", "due_at": due_at, "months": months}
     hass_storage[f"{DOMAIN}.{home.entry.entry_id}"] = {
         "version": 1,
         "key": f"{DOMAIN}.{home.entry.entry_id}",
@@ -87,7 +87,7 @@ async def test_an_ml314_is_due_until_it_is_charged_as_it_is_to_be_stored(
 ) -> None:
     """Its manual wants it kept at 50 to 60 % (13.1 (10)); nobody is told to fill it."""
     _plug(home, "ML314-51.2-W08", soc=49.0)
-    await _was_here(home, hass_storage, "2026-12-31T00:00:00+00:00")
+    await _was_here(home, hass_storage, "2026-12-31T00:00:00+00:00", months=3.0)
     await home.start()
     due = home.state(2, "recharge_due")
     assert (due.state, due.attributes["target"]) == (STATE_ON, 50.0)
@@ -113,6 +113,7 @@ async def test_the_last_full_charge_is_written_once_an_hour_at_most(home: Home) 
 @pytest.mark.parametrize("tells", [True, False])
 async def test_a_charge_is_over_when_no_current_is_told_any_more(home: Home, tells: bool) -> None:
     """What was charged once is not charged for ever, neither a pack nor the bank over packs."""
+    home.clock = DrivenClock(datetime(2027, 1, 1, tzinfo=UTC))
     home.plug(2)
     home.bank.profile = Steady(rate=0.2)
     await home.start()

@@ -186,6 +186,40 @@ def test_a_battery_counts_as_used_when_it_was_charged_by_a_fifth(
     assert story.upkeep.due(story.now) is not counts
 
 
+@pytest.mark.parametrize(("seconds", "used"), [(0.0, False), (10.0, False), (40.0, True)])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_low_that_does_not_stand_is_none(seconds: float, used: bool, before: bool) -> None:
+    """One wrong reading makes no charge of a trickle months later, not even the first one."""
+    story = Story(Upkeep(rule("es_wall")))
+    if before:
+        story.see(pack(50.0))
+    story.see(pack(0.0), seconds=seconds)
+    story.see(pack(50.0))
+    story.wait(2.9 * MONTH)
+    story.see(pack(50.0), 2.0)
+    assert story.upkeep.due(START + 3.1 * MONTH) is not used
+
+
+@pytest.mark.parametrize(
+    ("soc", "seconds", "counts"),
+    [(55.0, 0.0, False), (56.9, 60.0, False), (57.0, 0.0, True), (55.0, 590.0, False), (55.0, 600.0, True)],
+)
+def test_a_trickle_above_a_low_target_counts_once_some_charge_has_gone_in(
+    soc: float, seconds: float, counts: bool
+) -> None:
+    """Two points more, or ten minutes of current without a break."""
+    story = Story(Upkeep(rule("ml314")))
+    story.see(pack(55.0))
+    story.wait(2.9 * MONTH)
+    story.see(pack(55.0), 1.5, seconds=580.0)
+    story.see(pack(55.0))
+    story.wait(timedelta(hours=2))
+    story.see(pack(55.0), 1.5, seconds=0.0)
+    story.wait(timedelta(hours=2))
+    story.see(pack(soc), 1.5, seconds=seconds)
+    assert story.upkeep.due(START + 3.1 * MONTH) is not counts
+
+
 def test_a_fifth_that_was_charged_within_the_hour_is_not_counted_again_later() -> None:
     """The date moves once an hour, but what it counts from does each time: a trickle months later is no use."""
     story = Story(Upkeep(rule("es_wall")))
@@ -223,13 +257,58 @@ def test_without_a_rule_nothing_is_ever_due() -> None:
 
 
 def test_a_clock_that_was_set_back_does_not_stop_anything() -> None:
-    """What is full then is full then."""
+    """What is full then is full then, once the earlier time has gone on for an hour."""
     story = Story(Upkeep(rule("es_wall")))
     story.wait(timedelta(days=1000))
     story.see(pack(100.0), 3.0)
     story.now = START
-    assert story.see(pack(100.0), 3.0).last_full == START
+    assert story.see(pack(100.0), 3.0, seconds=3600.0).last_full == START + timedelta(hours=1)
+    assert story.upkeep.due(START + 3.0 * MONTH) is False
     assert story.upkeep.due(START + 3.1 * MONTH) is True
+
+
+@pytest.mark.parametrize("behind", [timedelta(days=20), timedelta(hours=2), timedelta(days=3000)])
+@pytest.mark.parametrize("seconds", [0.0, 3500.0])
+def test_a_clock_that_is_behind_for_a_while_after_a_restart_forgets_nothing(behind: timedelta, seconds: float) -> None:
+    """Neither the last full charge, nor what is left of the interval, warm as it may be then."""
+    story = Story(Upkeep(rule("vlrv")))
+    story.see(pack(90.0, warmth=15.0), 20.0)
+    story.see(pack(100.0, warmth=15.0), 3.0)
+    full, due_at = story.upkeep.last_full, story.upkeep.due_at(START)
+    assert full is not None
+    again = Story(Upkeep(rule("vlrv")))
+    again.upkeep.restore(json.loads(json.dumps(story.upkeep.as_mapping())))
+    again.now = story.now - behind
+    again.see(pack(80.0, warmth=35.0), -5.0, seconds=seconds)
+    assert (again.upkeep.last_full, again.upkeep.due_at(START)) == (full, due_at)
+    again.now = story.now + timedelta(days=1)
+    again.see(pack(80.0, warmth=15.0), -5.0)
+    assert (again.upkeep.last_full, again.upkeep.due_at(START)) == (full, due_at)
+
+
+def test_a_clock_that_steps_back_a_little_goes_on() -> None:
+    """It is set by the network now and then."""
+    story = Story()
+    story.see(pack(90.0), 20.0, seconds=600.0)
+    story.wait(timedelta(minutes=-9))
+    stepped = story.now
+    assert story.see(pack(100.0), 3.0).last_full == stepped
+
+
+def test_a_charge_under_a_clock_that_is_behind_counts_from_when_it_is_right() -> None:
+    """Nobody knows when it was, but that it was."""
+    story = Story(Upkeep(rule("growatt_65")))
+    story.see(pack(100.0), 3.0)
+    story.see(pack(10.0))
+    story.wait(5 * MONTH)
+    story.see(pack(10.0))
+    right = story.now
+    story.now -= timedelta(days=20)
+    story.see(pack(40.0), 20.0)
+    story.now = right
+    story.see(pack(40.0))
+    assert story.upkeep.due(right + 5.9 * MONTH) is False
+    assert story.upkeep.due(right + 6.1 * MONTH) is True
 
 
 def test_a_charge_under_a_clock_that_was_years_ahead_puts_nothing_off() -> None:
@@ -239,7 +318,7 @@ def test_a_charge_under_a_clock_that_was_years_ahead_puts_nothing_off() -> None:
     story.now = START.replace(year=2030)
     story.see(pack(100.0), 5.0)
     story.now = START + timedelta(days=1)
-    assert story.see(pack(60.0)).last_full is None
+    assert story.see(pack(60.0), seconds=3600.0).last_full is None
     assert story.upkeep.due(START + 2.9 * MONTH) is False
     assert story.upkeep.due(START + 3.1 * MONTH) is True
 

@@ -178,6 +178,23 @@ def test_a_clock_that_is_set_back_at_an_end_starts_its_half_minute_again() -> No
     assert story.see(pack(60.0, cell=3.45)).calibration_advised is True
 
 
+@pytest.mark.parametrize("end", [pack(80.0, cell=3.45), pack(40.0, cell=2.75)])
+def test_protection_before_the_advice_is_no_part_of_the_cure(end: BatteryState) -> None:
+    """It was in protection half a year ago, and its charge has drifted since: to fill it is not enough."""
+    story = Story()
+    for step in (_emptied, _half):
+        step(story)
+    story.wait(timedelta(days=200))
+    assert story.see(end, 3.0).calibration_advised is True
+    _filled(story)
+    assert story.upkeep.calibration_advised is True
+    for step in (_emptied, _half):
+        step(story)
+    story.see(end, 3.0)  # what it says is wrong until it is full
+    _filled(story)
+    assert story.upkeep.calibration_advised is False
+
+
 def test_advice_comes_again_when_the_charge_drifts_again() -> None:
     """A pass sets it right once."""
     story = Story()

@@ -27,8 +27,16 @@ _USED = 20.0  # percentage points
 _CLOCK_SET = datetime(2026, 11, 1, tzinfo=UTC)
 # A date so far ahead was noted by a clock that was wrong; less is a clock that is set right now and then.
 _AHEAD = timedelta(days=1)
+# A clock that is further back than this from the latest time it told is behind, or was ahead then: the one that it has
+# gone on from for an hour is taken for right.
+_SET_BACK = timedelta(minutes=10)
+_GONE_ON = timedelta(hours=1)
 # A state of charge that comes this long after the last current into the battery was reached by charging.
 _AFTER_CHARGE = timedelta(hours=1)
+# A trickle that is seen once above a low target has charged nothing: so many points more than the lowest have, or a
+# current that has flowed as long, looked at that often.
+_WENT_IN = 2.0  # percentage points
+_FLOWED = timedelta(minutes=10)
 # A store that is 20 degC give or take a little would else have another interval with every reading (VLRV, table 6-2).
 _SPAN_HYSTERESIS = 1.0  # K
 
@@ -71,6 +79,10 @@ class Upkeep:
         self._due_at: datetime | None = None  # by the interval below; moves when it is charged or the interval changes
         self._months: float | None = None
         self._lowest: float | None = None  # state of charge, %, since that interval began
+        self._low: tuple[datetime, float] | None = None  # below it since when, and the most it was since then
+        self._flowing: datetime | None = None  # since when current flows into it
+        self._latest: datetime | None = None  # the latest time that the clock told
+        self._behind: datetime | None = None  # since when by a clock that is behind that
         self._agreed: set[str] = set()  # ends at which the state of charge was right since calibration was advised
         self._emptied = False  # it was in protection since it was last full
         self._end: tuple[bool, datetime] | None = None  # at the top (else bottom), since when
@@ -78,22 +90,30 @@ class Upkeep:
     def observe(self, now: datetime, state: BatteryState, current: float | None) -> None:
         """Take in a reading; `current` in A is smoothed, None where the reading tells none."""
         idle = IDLE_RATE * _capacity(state)
+        right = self._is_right(now)
         if flows_in := current is not None and current >= idle:
+            if self._flowing is None or self._charging is None or not timedelta() <= now - self._charging <= _FLOWED:
+                self._flowing = now
             self._charging = now
+        else:
+            self._flowing = None
         charged = self._charging is not None and timedelta() <= now - self._charging <= _AFTER_CHARGE
         top = _at_top(state, current)
         full = top or _says_full(state)
-        self._correct(now)
+        if right:
+            self._correct(now)
         # found full it was charged some time ago, unless it is being drawn from: then it may have been long ago
         found_full = self.last_full is None and current is not None and current > -idle
-        if full and (charged or found_full) and _may_move(self.last_full, now):
+        if right and full and (charged or found_full) and _may_move(self.last_full, now):
             self.last_full = now
-        self._count(now, state)
-        if (charged and (full or self._above_target(state))) or (flows_in and self._is_used(state)):
-            self._start_again(now)
-            self._lowest = state.soc
+        if right:
+            self._count(now, state)
+        reached = full or (self._above_target(state) and self._went_in(now, state))
+        if (charged and reached) or (flows_in and self._gained(state, _USED)):
+            self._start_again(now, right=right)
+            self._lowest, self._low = state.soc, None
         elif state.soc is not None:
-            self._lowest = state.soc if self._lowest is None else min(self._lowest, state.soc)
+            self._note_low(now, state.soc)
         self._judge(now, state, top=top, bottom=_at_bottom(state, current))
         if _in_protection(state):
             self._emptied = True
@@ -101,37 +121,64 @@ class Upkeep:
             # from protection to 100 %, as ES 9 row 6 calibrates
             self._emptied = self.calibration_advised = False
 
+    def _is_right(self, now: datetime) -> bool:
+        """Whether the clock may be believed."""
+        if now < _CLOCK_SET:
+            return False
+        if self._latest is not None and now < self._latest - _SET_BACK:
+            if self._behind is None or now < self._behind:
+                self._behind = now
+            if now - self._behind < _GONE_ON:
+                return False
+            self._latest = now
+        self._latest = now if self._latest is None else max(self._latest, now)
+        self._behind = None
+        return True
+
     def _correct(self, now: datetime) -> None:
         """Forget what a clock noted that was wrong, once it is right."""
-        if now < _CLOCK_SET:
-            return
         if self.last_full is not None and not _CLOCK_SET <= self.last_full <= now + _AHEAD:
             self.last_full = None
         if self._due_at is not None and self._months is not None:
             self._due_at = min(self._due_at, now + self._months * _MONTH)
 
-    def _is_used(self, state: BatteryState) -> bool:
-        return state.soc is not None and self._lowest is not None and state.soc >= self._lowest + _USED
+    def _note_low(self, now: datetime, soc: float) -> None:
+        """A low that is there in one reading only was none, as with the ends."""
+        if self._lowest is not None and soc >= self._lowest:
+            self._low = None
+            return
+        since, most = (now, soc) if self._low is None or now < self._low[0] else self._low
+        self._low = (since, max(most, soc))
+        if now - since >= _STANDS:
+            self._lowest, self._low = max(most, soc), (now, soc)
+
+    def _gained(self, state: BatteryState, points: float) -> bool:
+        return state.soc is not None and self._lowest is not None and state.soc >= self._lowest + points
+
+    def _went_in(self, now: datetime, state: BatteryState) -> bool:
+        flowed = self._flowing is not None and now - self._flowing >= _FLOWED
+        return flowed or self._gained(state, _WENT_IN)
 
     def _above_target(self, state: BatteryState) -> bool:
         return self._recharge is not None and state.soc is not None and state.soc > self._recharge.target
 
     def _count(self, now: datetime, state: BatteryState) -> None:
         """Begin to count, or go over to the interval of another temperature: the share that is used up stays used up."""
-        if self._recharge is None or now < _CLOCK_SET:
+        if self._recharge is None:
             return
         months = _interval(self._recharge, _temperature(state), self._months)
         if self._due_at is None or self._months is None:
-            begin = now if self.last_full is None else min(self.last_full, now)
+            # without a date, but with an interval: it was charged while the clock was wrong
+            begin = now if self.last_full is None or self._months is not None else min(self.last_full, now)
             self._due_at = begin + months * _MONTH
         elif months != self._months and self._due_at > now:
             share = min((self._due_at - now) / (self._months * _MONTH), 1.0)
             self._due_at = now + share * months * _MONTH
         self._months = months
 
-    def _start_again(self, now: datetime) -> None:
-        if now < _CLOCK_SET:
-            self._due_at = None  # it was charged, nobody knows when: not before the clock is set
+    def _start_again(self, now: datetime, *, right: bool) -> None:
+        if not right:
+            self._due_at = None  # it was charged, nobody knows when: not before the clock is right
         elif self._months is not None and _may_move(self._charged, now):
             self._charged = now
             self._due_at = now + self._months * _MONTH
@@ -146,6 +193,8 @@ class Upkeep:
         if state.soc is None or now - self._end[1] < _STANDS:
             return
         if state.soc <= _NOT_FULL if top else state.soc >= _NOT_EMPTY:
+            if not self.calibration_advised:
+                self._emptied = False  # the cure comes after the advice; if it is in protection now it has begun
             self.calibration_advised = True
             self._agreed.clear()
             return
@@ -180,7 +229,7 @@ class Upkeep:
     def restore(self, kept: Mapping[str, Any]) -> None:
         """Go on from there; what cannot be read is not known."""
         self.last_full = _time(kept.get("last_full"))
-        self._charged, self._charging, self._due_at = (_time(kept.get(name)) for name in _TIMES)
+        self._charged, self._charging, self._due_at, self._latest = (_time(kept.get(name)) for name in _TIMES)
         months, advised, lowest = kept.get("months"), kept.get("calibration_advised"), kept.get("lowest")
         said = {span.months for span in self._recharge.spans} if self._recharge is not None else set()
         self._months = float(months) if isinstance(months, int | float) and months in said else None
@@ -191,7 +240,7 @@ class Upkeep:
         self.calibration_advised = advised if isinstance(advised, bool) else None
 
 
-_TIMES = ("charged", "charging", "due_at")
+_TIMES = ("charged", "charging", "due_at", "latest")
 
 
 def _time(text: object) -> datetime | None:
