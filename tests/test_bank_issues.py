@@ -12,6 +12,7 @@ from custom_components.lfp_battery import async_remove_config_entry_device as re
 from custom_components.lfp_battery.bank_issues import at_one_end
 from custom_components.lfp_battery.bms.clock import DrivenClock
 from custom_components.lfp_battery.bms.consistency import Standing, findings
+from custom_components.lfp_battery.bms.model import BankState, PollReport
 from custom_components.lfp_battery.const import DOMAIN
 from tests.bank_home import (
     GROWATT,
@@ -394,6 +395,21 @@ async def test_a_bank_that_counts_its_packs_settles_nothing_by_silence(hass: Hom
     assert ignored(hass) == ["too_many_packs"]
     await hear(home, packs, modules=2)
     assert issues(hass) == {}
+
+
+async def test_a_bank_that_answers_but_counts_its_packs_no_more_leaves_it_to_those_that_are_heard(
+    hass: HomeAssistant, home: Home
+) -> None:
+    """What once said how many there are may never say so again."""
+    await begin(home, bank_of({}, {}), model=GROWATT)
+    await hear(home, {2: {"voltage": 52.0}, 3: {"voltage": 52.0}}, modules=3)
+    assert "too_many_packs" in issues(hass)
+    for seconds, told in ((50, True), (30, False)):
+        for _ in range(seconds // 10):
+            state, now = BankState(voltage=52.0), home.clock.monotonic()
+            home.link.bank_polled(PollReport(address=0, state=state, online=True, received=now))
+            await hear(home, {2: {"voltage": 52.0}, 3: {"voltage": 52.0}}, seconds=10)
+        assert ("too_many_packs" in issues(hass)) is told
 
 
 async def test_as_many_packs_as_the_manual_allows_are_no_repair(hass: HomeAssistant, home: Home) -> None:

@@ -87,8 +87,9 @@ class BankIssues:
             named = self._named(mismatch).keys()
             gone = not named <= packs.keys()
             known = all(_says(standings.get(number), mismatch) for number in named)
-            if mismatch is Mismatch.TOO_MANY and counted is None and "modules" in bank.record.fields:
-                known = False  # the bank counts its packs, and has not done so yet
+            counts = "modules" in bank.record.fields and not bank.replies
+            if mismatch is Mismatch.TOO_MANY and counted is None and counts:
+                known = False  # it may say so once it answers; one that answers without counts no more
             if finding is None and (gone or found.get(mismatch) is not None):
                 self._withdraw(mismatch)
             elif finding is not None or known:
