@@ -4,15 +4,15 @@ Decides who is who behind the link. Knows no entities: platforms say what to cal
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Set as AbstractSet
 from typing import Any
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_DEVICE, CONF_PROTOCOL
+from homeassistant.const import CONF_PROTOCOL
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 
-from . import bus_texts, radio
+from . import bus_texts
 from .bank_issues import BankIssues
 from .bms.clients.base import BatteryClient, Pausable
 from .bms.clients.polled import SHORTEST_INTERVAL
@@ -22,16 +22,15 @@ from .bms.model import BankState, CycleReport, PackState, PollReport
 from .bms.protocols import PROTOCOLS
 from .const import CONF_ADDRESSES, CONF_BANK, CONF_OBSERVE, CONF_OTHER_PROTOCOL, CONF_PACKS, DOMAIN, LOGGER
 from .coordinator import LfpBankCoordinator, LfpPackCoordinator, LfpUnit
-from .findings import identifiers, on_can, over_bluetooth, speaks_for_packs, unique_id
-from .identity import Record, could_be_serial, is_another, moved, new_place, trusted_serial
+from .findings import on_can, over_bluetooth, speaks_for_packs, unique_id
+from .identity import Record, could_be_serial, is_another, moved
 from .issues import LineIssues
 from .link_log import LinkLog
-from .memory import Memory, Remembered
+from .memory import Memory
 from .moving import followed
-from .over_packs import OverPacks
 from .pause import Pause
 from .settings import Settings
-from .unit import new_report
+from .units import Units
 
 # Entities begin with values when a bank answers within so many seconds of set-up; Home Assistant grumbles after ten.
 _FIRST_CYCLE = 8.0
@@ -67,7 +66,6 @@ class LfpLink:
         self._clock = clock
         self._settings = Settings.of(entry.data, entry.options)
         self._protocol = PROTOCOLS[entry.data[CONF_PROTOCOL]]
-        self._conditions = frozenset(str(c) for c in self._protocol.conditions)
         self._builders: list[UnitBuilder] = []
         self._error: LinkError | None = None  # why the link is down; None before it was first opened, too
         self._opened: asyncio.Future[None] = hass.loop.create_future()
@@ -81,15 +79,18 @@ class LfpLink:
         self._nameless: dict[int, int] = {}  # address of a pack that is not known yet: readings without an identity
         self._log = LinkLog(entry)
         self._timer: Handle | None = None
-        self.memory = Memory(hass, entry.entry_id, clock, self._remembered)
-        self.packs: dict[int, LfpPackCoordinator] = {}
-        self._away: dict[str, LfpPackCoordinator] = {}  # by identity: others have their places, but they may come back
-        self.bank: LfpBankCoordinator
+        self.memory = Memory(hass, entry.entry_id, clock, lambda: self.units.remembered())
+        self.units: Units
 
     @property
-    def units(self) -> list[LfpUnit]:
-        """The bank and its packs, in the order of their addresses."""
-        return [self.bank, *(self.packs[address] for address in sorted(self.packs))]
+    def bank(self) -> LfpBankCoordinator:
+        """The bank, also where there is one pack."""
+        return self.units.bank
+
+    @property
+    def packs(self) -> dict[int, LfpPackCoordinator]:
+        """The packs that have a place now, by address."""
+        return self.units.packs
 
     @property
     def _listens(self) -> bool:
@@ -114,15 +115,15 @@ class LfpLink:
         self.client = client
         await self.memory.async_load(inverted=self._settings.invert_current)
         self._entry.async_on_unload(self.memory.async_stop)
-        self.bank = self._make_bank()
+        self.units = Units(
+            self._hass, self._entry, client, settings=self._settings, clock=self._clock, memory=self.memory
+        )
         if over_bluetooth(self._entry.data) and isinstance(client, Pausable):
             self.bank.pause = pause = Pause(client, self._clock, self.bank.async_renew)
             self._entry.async_on_unload(pause.stop)
-        for address, record in sorted((int(a), r) for a, r in self._entry.data.get(CONF_PACKS, {}).items()):
-            self._make_pack(address, Record.from_mapping(record))
-        for unit in self.units:  # the bank first: its packs are connected to it
-            self._register(unit)
-        self.memory.keep(lambda identity: self._device_of(identity) is not None)
+        for unit in self.units:
+            self.units.register(unit)
+        self.memory.keep(lambda identity: self.units.device_of(identity) is not None)
         self._update_skipped()
         self.bank.async_renew()
         await self._issues.async_start()
@@ -160,57 +161,13 @@ class LfpLink:
         stale = [unit for unit in self.units if (not unit.online if unit.age is None else unit.age > SHORTEST_INTERVAL)]
         if stale and self.bank not in stale:
             stale.append(self.bank)  # whether a bank may be acted by goes by its packs
-        for unit in (*stale, *self._away.values()):
+        for unit in (*stale, *self.units.away.values()):
             unit.async_update_listeners()
 
     @callback
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-
-    def _make_bank(self) -> LfpBankCoordinator:
-        bank = LfpBankCoordinator(
-            self._hass,
-            self._entry,
-            self.client,
-            over=OverPacks(self._clock, self.packs, self._settings.capacity),
-            name=self._entry.title,
-            report=new_report(0),
-            record=Record.from_mapping(self._entry.data.get(CONF_BANK, {})),
-            settings=self._settings,
-            conditions=self._conditions,
-            clock=self._clock,
-        )
-        bank.restore(self.memory.of(bank.identity))
-        return bank
-
-    def _make_pack(self, address: int, record: Record) -> LfpPackCoordinator:
-        number = self._protocol.pack_number(address)
-        if (pack := self._away.pop(record.identity(self._entry.entry_id, address), None)) is not None:
-            pack.async_move(address)  # its entities are there already
-        else:
-            pack = LfpPackCoordinator(
-                self._hass,
-                self._entry,
-                self.client,
-                name=f"{self._entry.title} pack {number}",
-                report=new_report(address),
-                record=record,
-                settings=self._settings,
-                conditions=self._conditions,
-                clock=self._clock,
-            )
-            pack.restore(self.memory.of(pack.identity))
-        pack.bank, pack.number = self.bank, number
-        self.packs[address] = pack
-        return pack
-
-    def _register(self, unit: LfpUnit) -> None:
-        device = dr.async_get(self._hass).async_get_or_create_from_info(
-            config_entry_id=self._entry.entry_id, device_info=unit.device_info
-        )
-        if isinstance(unit, LfpBankCoordinator):
-            unit.device_id = device.id
 
     @callback
     def async_on_unit(self, builder: UnitBuilder) -> CALLBACK_TYPE:
@@ -237,9 +194,9 @@ class LfpLink:
                 return
             pack, new = self._new_pack(report.address, serial), True
             LOGGER.info("%s: found battery pack %s", self._entry.title, pack.number)
-        elif new := is_another(pack.record, serial, self._serials_but(pack.address)):
+        elif new := is_another(pack.record, serial, self.units.serials_but(pack.address)):
             LOGGER.info("%s: another battery answers as battery pack %s", self._entry.title, pack.number)
-            self._put_away(pack)
+            self.units.put_away(pack)
             pack = self._new_pack(report.address, serial)
         if report.address in self._skipped:
             return  # asked before its device was disabled
@@ -340,7 +297,7 @@ class LfpLink:
         if unit.replies == online or (online and not unit.silent):
             return
         unit.silent = not online
-        device = self._device(unit)
+        device = self.units.device(unit)
         own = "the bank" if isinstance(unit, LfpBankCoordinator) else f"battery pack {unit.number}"
         name = (device.name_by_user if device is not None else None) or own
         self._log.presence(name, online=online, listened_to=self._listens)
@@ -351,41 +308,24 @@ class LfpLink:
 
     def _grown(self, unit: LfpUnit) -> None:
         self._unsaved = True
-        self._register(unit)
+        self.units.register(unit)
         grown = [unit]
         if unit is not self.bank:
-            self._register(self.bank)  # shows what all packs share
+            self.units.register(self.bank)  # shows what all packs share
             grown.append(self.bank)
         for pack in self.packs.values():
             if pack is not unit and pack.record.model is None:
-                self._register(pack)  # shows the model of its bank
+                self.units.register(pack)  # shows the model of its bank
         for one in grown:
             self._build(one)
 
     # --- who is who --------------------------------------------------------------------------------------------------
 
     def _new_pack(self, address: int, serial: str | None) -> LfpPackCoordinator:
-        """A pack that was never seen here; decides what identifies it."""
-        others = {
-            identifier
-            for entry in self._hass.config_entries.async_entries(DOMAIN)
-            if entry is not self._entry
-            for identifier in identifiers(entry.data)
-        }
-        taken = {known for known in self._serials_but(address) | others if known is not None}
         self._unsaved = True
-        identifier = radio.address_of(self._entry.data[CONF_DEVICE]) or trusted_serial(serial, taken)
-        place = None if identifier is not None else new_place(self._entry.data, address)
-        pack = self._make_pack(address, Record(identifier=identifier, place=place))
-        self._register(pack)
+        pack = self.units.add(address, serial)
         self._update_skipped()  # the registry remembers what somebody disabled
         return pack
-
-    def _put_away(self, pack: LfpPackCoordinator) -> None:
-        """Another battery has the place of this one, which may come back, there or at another address."""
-        pack.async_link_changed(None)
-        self.memory.put(pack.identity, pack.remembered())
-        self._away[pack.identity] = pack
 
     def _waited_for_identity(self, address: int) -> bool:
         """Whether a pack that does not say who it is was given time to; from then on its address identifies it."""
@@ -393,10 +333,6 @@ class LfpLink:
             return True
         self._nameless[address] = self._nameless.get(address, 0) + 1
         return self._nameless[address] >= _READINGS_FOR_IDENTITY
-
-    def _serials_but(self, address: int) -> set[str | None]:
-        """Serial numbers that the other packs of the bank give."""
-        return {pack.record.serial for other, pack in self.packs.items() if other != address}
 
     def _came_from_elsewhere(self, address: int, serial: str | None) -> bool:
         """Follow a pack whose address was changed: its record moves, and the entry loads anew.
@@ -406,13 +342,13 @@ class LfpLink:
         """
         if serial is None or not could_be_serial(serial):
             return False
-        old = next((pack for pack in self.packs.values() if pack.record.identifier == serial), None)
+        old = self.units.find(lambda pack: pack.record.identifier == serial)
         if old is None or old.address == address or old.online:
             return False
         number = self._protocol.pack_number(address)
         LOGGER.info("%s: battery pack %s is now battery pack %s", self._entry.title, old.number, number)
         self._stop_taking_in()
-        self._store(moved({pack.address: pack.record for pack in self.packs.values()}, old.address, address))
+        self._store(moved(self.units.records(), old.address, address))
         self._hass.config_entries.async_schedule_reload(self._entry.entry_id)
         return True
 
@@ -429,7 +365,7 @@ class LfpLink:
         """Keep what was learned with the entry, at most once a cycle."""
         if self._unsaved and not self._moving:
             self._unsaved = False
-            self._store({address: pack.record for address, pack in self.packs.items()})
+            self._store(self.units.records())
 
     def _store(self, records: dict[int, Record]) -> None:
         data = {
@@ -443,29 +379,23 @@ class LfpLink:
         async_keep(self._hass, self._entry, data)
 
     @callback
-    def async_forget(self, identifiers: Collection[str]) -> bool:
-        """Forget the pack with one of these identifiers unless it answers; whether its device may go."""
-        pack = next((pack for pack in self.packs.values() if pack.identity in identifiers), None)
+    def async_forget(self, identities: AbstractSet[str]) -> bool:
+        """Forget the pack with one of these identities unless it answers; whether its device may go."""
+        pack = self.units.find(lambda pack: pack.identity in identities)
         if pack is None:  # its place was taken by another battery
-            for identity in identifiers:
-                self._away.pop(identity, None)
-            self.memory.forget(identifiers)
+            self.units.forget(identities)
             return True
         if pack.online or (pack.address in self._skipped and pack.answering and self._error is None):
             return False
-        del self.packs[pack.address]
-        self.memory.forget(identifiers)
+        self.units.forget(identities)
         self._nameless.pop(pack.address, None)
         self._issues.forget(pack.address)
         self.client.forget(pack.address)
         self._update_skipped()
-        self._store({address: pack.record for address, pack in self.packs.items()})
+        self._store(self.units.records())
         self.bank.async_renew()
         self._build(self.bank)  # one pack alone leaves nothing to work out
         return True
-
-    def _remembered(self) -> dict[str, Remembered]:
-        return {unit.identity: unit.remembered() for unit in self.units}
 
     # --- devices that were disabled ----------------------------------------------------------------------------------
 
@@ -473,28 +403,18 @@ class LfpLink:
     def _device_changed(self, event: Event[dr.EventDeviceRegistryUpdatedData]) -> None:
         if event.data["action"] != "update" or "disabled_by" not in event.data["changes"]:
             return
-        devices = (self._device(unit) for unit in self.units)
+        devices = (self.units.device(unit) for unit in self.units)
         if event.data["device_id"] in {device.id for device in devices if device is not None}:
             self._update_skipped()
             self.bank.async_renew()
 
     def _update_skipped(self) -> None:
         """What nobody wants to see costs no time on the bus."""
-        skipped = {address: pack for address, pack in self.packs.items() if self._is_disabled(pack)}
+        skipped = {address: pack for address, pack in self.packs.items() if self.units.is_disabled(pack)}
         self._skipped = self.bank.over.unasked = frozenset(skipped)
         self.client.set_skipped(skipped)
         for pack in skipped.values():
             pack.async_link_changed(self._error)
         # a bank that speaks for its packs is all there is to read
-        wanted = bool(self.packs) or not self._is_disabled(self.bank)
+        wanted = bool(self.packs) or not self.units.is_disabled(self.bank)
         self.client.set_polling(wanted and self._asks)
-
-    def _is_disabled(self, unit: LfpUnit) -> bool:
-        device = self._device(unit)
-        return device is not None and device.disabled
-
-    def _device(self, unit: LfpUnit) -> dr.DeviceEntry | None:
-        return self._device_of(unit.identity)
-
-    def _device_of(self, identity: str) -> dr.DeviceEntry | None:
-        return dr.async_get(self._hass).async_get_device_by_identifier((DOMAIN, identity), self._entry.entry_id)
