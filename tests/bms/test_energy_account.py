@@ -247,17 +247,18 @@ def test_what_cannot_be_read_of_the_last_run_is_not_known(data: st.DataObject) -
     """Any part of what was kept may be anything: the account goes on, and its totals are numbers that do not fall."""
     before = account()
     before.observe(told(0.0, 20.0, 50.0))
-    before.observe(counted(10.0, 7.0))
+    for when, counter in ((10.0, 7.0), (20.0, 7.1), (30.0, 3.0)):
+        before.observe(counted(when, counter))
     before.observe(told(100.0, 20.0, None))
     kept = json.loads(json.dumps(before.as_mapping(103.0, NOON)))
-    for place in (kept, kept["charge"], kept["charged"]):
+    for place in (kept["charged"]["doubted"], kept, kept["charge"], kept["charged"]):
         for key in data.draw(st.sets(st.sampled_from(sorted(place)))):
             place[key] = data.draw(_JUNK)
     one = account()
     one.restore(kept, 5.0, NOON + timedelta(seconds=20))
     totals = [one.charged or 0.0, one.discharged or 0.0]
     for number in range(4):
-        one.observe(told(30.0 + 40 * number, 10.0, 50.0 + number))
+        one.observe(replace(told(30.0 + 40 * number, 10.0, 50.0 + number), charged=7.2 + number / 10))
         now = [one.charged or 0.0, one.discharged or 0.0]
         assert all(math.isfinite(total) and total >= last for total, last in zip(now, totals, strict=True))
         totals = now
@@ -309,7 +310,8 @@ def test_after_a_swap_the_charge_is_not_misunderstood() -> None:
 def test_a_bank_that_counts_itself_takes_nothing_of_its_packs() -> None:
     """Neither what came to them nor what of it was estimated."""
     bank = account()
-    bank.observe(counted(0.0, 100.0, 50.0))
+    bank.observe(counted(0.0, 99.0, 50.0))
+    bank.observe(counted(3600.0, 100.0, 50.0))
     bank.add(Added(charged=1.0, estimated_charged=1.0))
     assert (bank.charged, bank.estimated_charged) == (100.0, 0.0)
 

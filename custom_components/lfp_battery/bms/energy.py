@@ -52,8 +52,8 @@ class EnergyAccount:
     """Energy in both directions over years: by the battery's own counters where it has them, else by its power.
 
     Power is summed by trapezoids between readings that are not too far apart; what flowed in a gap (silence, a
-    restart, power not reported) is estimated by the battery's count of its charge, or else not at all. Totals never
-    fall.
+    restart, power not reported) is estimated by the battery's count of its charge, or else not at all. From when a
+    counter was seen to move, nothing else adds to its total: its next step makes up for any silence. Totals never fall.
     """
 
     __slots__ = ("_charge", "_in", "_interrupted", "_last", "_out", "longest_gap", "most_power", "unobserved")
@@ -61,7 +61,9 @@ class EnergyAccount:
     def __init__(self, *, longest_gap: float, most_power: float) -> None:
         """Begin with nothing."""
         self.longest_gap = longest_gap  # s; more between two readings is a gap. May follow the pace of whoever asks
-        self.most_power = most_power  # W in either direction; no step is greater than this times its time
+        self.most_power = (
+            most_power  # W in either direction; no step is greater than this times its time, and 1 kWh by a counter
+        )
         self.unobserved = 0.0  # s of which nothing is known, so that nothing was added
         self._in, self._out = Direction(), Direction()
         self._charge = ChargeCount()
@@ -96,8 +98,7 @@ class EnergyAccount:
         """
         if self._last is not None and reading.when <= self._last[0]:
             return Added()
-        seconds = 0.0 if self._last is None else reading.when - self._last[0]
-        pace = Pace(reading.when, seconds, self.longest_gap, self.most_power)
+        pace = Pace(reading.when, self.longest_gap, self.most_power)
         power, count = _finite(reading.power), _count(reading)
         if power is not None:
             power = min(max(power, -self.most_power), self.most_power)
@@ -112,8 +113,8 @@ class EnergyAccount:
             self._in.begin()
             self._out.begin()
         unobserved += bridge.lost
-        if was_counted and self._in.is_told(pace) and self._out.is_told(pace):
-            unobserved = 0.0  # the battery has not stopped counting
+        if was_counted and self._in.is_counted and self._out.is_counted:
+            unobserved = 0.0  # the battery does not stop counting
         self.unobserved += unobserved
         return Added(
             charged=charged,

@@ -1,18 +1,18 @@
-"""The energy that went one way: by the battery's own counter where it has one, else by what was worked out."""
+"""The energy that went one way: by the battery's own counter once that has moved, until then by what was worked out."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from .kept import number
 
 JOULES_PER_KWH = 3_600_000.0
 # kWh that a counter may be ahead of what could have flowed: some count in whole kWh, and step when they are full.
 _COARSEST = 1.0
-# A counter that fell by less is an answer out of order; by more, and by more than a step of the coarsest, the board was
-# exchanged or its memory cleared.
-_NEW_BOARD_BELOW = 0.9
-# kWh by power for which a counter may stand still: twice the coarsest step. Then power counts until it moves.
-_STANDING = 2.0
+# A counter that fell by no more than this share of it, and by no more than a step of the coarsest, ...
+_OUT_OF_ORDER = 0.1
+# ... gave an answer out of order, unless it says so this often in a row, or for longer than a gap.
+_STAYS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,88 +20,59 @@ class Pace:
     """What bounds a reading."""
 
     when: float  # s, monotonic
-    seconds: float  # since the last reading
     longest_gap: float  # s
     most_power: float  # W
 
 
-class _Counter:
-    """A counter of the battery's own, as far as a total has followed it."""
+@dataclass(frozen=True, slots=True)
+class _Mark:
+    """What a counter of the battery's own said, and how far the total was by then."""
 
-    __slots__ = ("doubted", "lent", "since", "value", "when")
+    value: float  # kWh
+    when: float | None  # s, monotonic; None: nobody knows how long ago
+    total: float  # kWh
+    readings: int = 1  # in a row that do not contradict it
 
-    def __init__(self, value: float, when: float | None) -> None:
-        """`value` in kWh, read at `when`; None: nobody knows how long ago."""
-        self.value = value
-        self.when = when
-        self.doubted: float | None = None  # kWh before a jump that nothing has confirmed yet
-        self.since = 0.0  # kWh by power that the counter has not shown yet
-        self.lent = 0.0  # kWh of that which are in the total
+    def leads_to(self, value: float, pace: Pace) -> bool:
+        """Whether so much can have flowed since."""
+        if self.when is None:
+            return False
+        most = pace.most_power * (pace.when - self.when) / JOULES_PER_KWH
+        return 0 <= value - self.value <= most + _COARSEST
 
-    def follow(self, value: float, pace: Pace) -> float:
-        """What comes to the total, kWh: how far it is ahead, but no more than could have flowed since it was last read."""
-        most = None if self.when is None else pace.most_power * (pace.when - self.when) / JOULES_PER_KWH
-        self.when = pace.when
-        if value == self.value:
-            return 0.0
-        if self.doubted is not None and abs(value - self.doubted) < abs(value - self.value):
-            self.value, self.doubted = self.doubted, None  # the jump was a wrong answer
-        ahead = value - self.value
-        if ahead <= 0:
-            if value < _NEW_BOARD_BELOW * self.value and -ahead > _COARSEST:
-                self._jump(value)
-            return 0.0
-        if most is None or ahead > max(most, self.since) + _COARSEST:
-            self._jump(value)
-            return 0.0
-        if self.doubted is not None:  # the jump was none: what was lent is of the counter before it
-            self.doubted = None
-            self.since = self.lent = 0.0
-        shown = min(ahead, max(self.lent, most))  # the rest of a coarse step comes with the next readings
-        self.value = value if shown == ahead else self.value + shown
-        added = max(0.0, shown - self.lent)
-        self.lent = max(0.0, self.lent - shown)
-        self.since = self.lent if shown == ahead else max(self.lent, self.since - shown)
-        return added
+    def as_mapping(self, monotonic: float) -> dict[str, Any]:
+        """See `EnergyAccount`."""
+        age = None if self.when is None else monotonic - self.when
+        return {"counter": self.value, "counter_age": age, "counter_total": self.total, "readings": self.readings}
 
-    def _jump(self, value: float) -> None:
-        if self.doubted is None:
-            self.doubted = self.value
-        self.value = value
-
-    def hides(self, pace: Pace) -> bool:
-        """Whether it is silent or stands still while something flows."""
-        return self.when is None or pace.when - self.when > pace.longest_gap or self.since > _STANDING
-
-    def lend(self, pace: Pace) -> float:
-        """What comes to the total by power, kWh, while it does."""
-        if not self.hides(pace):
-            return 0.0
-        lent = min(self.since - self.lent, pace.most_power * pace.seconds / JOULES_PER_KWH)
-        self.lent += lent
-        return lent
+    @classmethod
+    def restored(cls, kept: object, then: float | None, total: float) -> Self | None:
+        """See `EnergyAccount`; `total` is what the total is by now."""
+        if (value := number(kept, "counter", least=0.0)) is None:
+            return None
+        age = number(kept, "counter_age", least=0.0)
+        at = number(kept, "counter_total", least=0.0)
+        readings = number(kept, "readings", least=1.0) or 1.0
+        return cls(
+            value=value,
+            when=None if then is None or age is None else then - age,
+            total=total if at is None else min(at, total),
+            readings=min(int(readings), _STAYS),
+        )
 
 
 class Direction:
     """What went one way."""
 
-    __slots__ = ("_counter", "estimated", "total")
+    __slots__ = ("_base", "_doubted", "estimated", "is_counted", "total")
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.total: float | None = None  # kWh
         self.estimated = 0.0  # kWh of it
-        self._counter: _Counter | None = None  # from the first time on that the battery counts itself
-
-    @property
-    def is_counted(self) -> bool:
-        """Whether the battery counts itself."""
-        return self._counter is not None
-
-    def is_told(self, pace: Pace) -> bool:
-        """Whether it has done so not too long ago, so that no gap is lost."""
-        counter = self._counter
-        return counter is not None and counter.when is not None and pace.when - counter.when <= pace.longest_gap
+        self.is_counted = False  # by the battery: it has been seen to, as some fill the field with zeros
+        self._base: _Mark | None = None  # as far as the total has followed the counter
+        self._doubted: _Mark | None = None  # what it said later that does not go on from there
 
     def begin(self) -> None:
         """From now on something is known."""
@@ -110,49 +81,67 @@ class Direction:
 
     def go_on(self, counted: float | None, by_power: float, bridged: float, pace: Pace) -> tuple[float, float]:
         """Add what was counted by the battery, or else what was worked out, kWh; what came, and how much is estimated."""
-        counter = self._counter
-        if counter is None:
-            if counted is not None:
-                self._counter = _Counter(counted, pace.when)
-                if self.total is None:
-                    self.total = counted  # a total that is there already goes on from where it is
-            return self._add(by_power + bridged, bridged)
-        # before what the counter shows of the same stretch; of one that was bridged it may have told long ago
-        counter.since += by_power
-        followed = 0.0 if counted is None else counter.follow(counted, pace)
-        if counter.hides(pace):
-            counter.since += bridged
-        lent = 0.0 if followed else counter.lend(pace)
-        return self._add(followed + lent, min(bridged, lent))
+        if self.is_counted:
+            by_power = bridged = 0.0
+        self._add(by_power + bridged, bridged)
+        step = 0.0 if counted is None else self._follow(counted, pace)
+        self._add(step, 0.0)
+        return by_power + bridged + step, bridged
+
+    def _follow(self, value: float, pace: Pace) -> float:
+        """What the counter shows beyond what came to the total since it was last believed, kWh."""
+        if self.total is None:
+            self.total = value  # a total that is there already goes on from where it is
+        base, here = self._base, _Mark(value, pace.when, self.total)
+        if base is None or base.when is None:
+            self._base = here
+            return 0.0
+        if not base.leads_to(value, pace):
+            if (new := self._confirmed(base, here, pace)) is None:
+                return 0.0
+            base, self.is_counted = new, False  # another board's, perhaps: it has to be seen to move as well
+        self._doubted = None
+        if value == base.value:
+            self._base = replace(base, when=pace.when)
+            return 0.0
+        step = max(0.0, value - base.value - (self.total - base.total))
+        self._base, self.is_counted = replace(here, total=self.total + step), True
+        return step
+
+    def _confirmed(self, base: _Mark, here: _Mark, pace: Pace) -> _Mark | None:
+        """Where the counter goes on from, if that is no wrong answer."""
+        doubted = self._doubted
+        if doubted is None or doubted.when is None or not doubted.leads_to(here.value, pace):
+            self._doubted = here
+            return None
+        self._doubted = replace(doubted, readings=doubted.readings + 1)
+        stays = self._doubted.readings >= _STAYS or pace.when - doubted.when > pace.longest_gap
+        little = 0 < base.value - doubted.value <= min(_COARSEST, _OUT_OF_ORDER * base.value)
+        return None if little and not stays else doubted
 
     def add(self, energy: float, estimated: float) -> None:
         """Add what came to a part of this, unless the battery counts itself."""
-        if self._counter is None:
+        if not self.is_counted:
             self._add(energy, estimated)
 
-    def _add(self, energy: float, estimated: float) -> tuple[float, float]:
+    def _add(self, energy: float, estimated: float) -> None:
         if energy:
             self.total = (self.total or 0.0) + energy
             self.estimated += estimated
-        return energy, estimated
 
     def as_mapping(self, monotonic: float) -> dict[str, Any]:
         """See `EnergyAccount`."""
         kept: dict[str, Any] = {"total": self.total, "estimated": self.estimated, "counter": None}
-        if (counter := self._counter) is not None:
-            age = None if counter.when is None else monotonic - counter.when
-            kept |= {"counter": counter.value, "counter_age": age, "doubted": counter.doubted}
-            kept |= {"since": counter.since, "lent": counter.lent}
+        if self._base is not None:
+            kept |= {"counts": self.is_counted, **self._base.as_mapping(monotonic)}
+            kept["doubted"] = None if self._doubted is None else self._doubted.as_mapping(monotonic)
         return kept
 
     def restore(self, kept: object, then: float | None) -> None:
         """See `EnergyAccount`; `then` is when it was kept, on this clock."""
         self.total = number(kept, "total", least=0.0)
         self.estimated = number(kept, "estimated", least=0.0) or 0.0
-        if (value := number(kept, "counter", least=0.0)) is None:
-            return
-        age = number(kept, "counter_age", least=0.0)
-        self._counter = counter = _Counter(value, None if then is None or age is None else then - age)
-        counter.doubted = number(kept, "doubted", least=0.0)
-        counter.lent = min(number(kept, "lent", least=0.0) or 0.0, self.total or 0.0)
-        counter.since = counter.lent + min(max((number(kept, "since") or 0.0) - counter.lent, 0.0), _STANDING)
+        self._base = _Mark.restored(kept, then, self.total or 0.0)
+        if isinstance(kept, Mapping) and self._base is not None:
+            self.is_counted = kept.get("counts") is True
+            self._doubted = _Mark.restored(kept.get("doubted"), then, self.total or 0.0)
