@@ -5,8 +5,8 @@ The integration is added through its own config flow, by the same requests that 
 
 import argparse
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 import fcntl
 import json
 import os
@@ -14,20 +14,24 @@ from pathlib import Path
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import aiohttp
+from homeassistant.const import RESTART_EXIT_CODE
 
 from custom_components.lfp_battery.bms.clock import SystemClock
 from custom_components.lfp_battery.const import DOMAIN
 
+from .demo_bank import Totals, bank_differences, uncounted
 from .demo_batteries import Battery, make_batteries
+from .demo_desk import Desk
 from .demo_radio import COMPONENT, LOGGED, Walk
 from .demo_shown import differences, shown_by_unit
 from .home import PASSWORD, USER, Api, Home, HomeError, at_most, port_is_free
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / ".demo"
+STDIN = 0
 FLOWS = "/api/config/config_entries/flow"
 
 START_TIMEOUT = 180.0  # s; the first start compiles Home Assistant
@@ -126,30 +130,41 @@ async def add_battery(api: Api, battery: Battery, say: Callable[[str], None]) ->
     return str(step["result"]["entry_id"])
 
 
-async def wait_for_values(api: Api, batteries: Mapping[str, Battery]) -> dict[str, Any]:
-    """What the home shows once every entity agrees with the simulated packs; `batteries` by config entry."""
+async def wait_for_values(
+    api: Api, batteries: Mapping[str, Battery], totals: Totals, *, restarted: bool = False
+) -> dict[str, Any]:
+    """What the home shows once every entity agrees with the simulated packs; `batteries` by config entry.
+
+    Raises HomeError at once when an energy total falls. `restarted`: they must not begin at nothing either; before,
+    they are shown only after a minute, which nobody waits for.
+    """
     wrong: list[str] = []
     async with at_most(VALUES_TIMEOUT, lambda: "\n".join(wrong)):
         while True:
             shown = await shown_by_unit(api, list(batteries))
+            if fallen := totals.fallen(unit for units in shown.values() for unit in units.values()):
+                raise HomeError("\n".join(fallen))
             wrong, reports = [], {}
             for entry, battery in batteries.items():
                 reports[battery.name], more = differences(battery, shown[entry])
-                wrong += more
+                wrong += [*more, *bank_differences(battery, shown[entry])]
             if not wrong:
+                if restarted and (
+                    lost := [text for entry in batteries for text in uncounted(batteries[entry], shown[entry])]
+                ):
+                    raise HomeError("\n".join(lost))
                 return reports
             await asyncio.sleep(0.5)
 
 
-async def add_and_compare(progress: Progress, api: Api, batteries: Sequence[Battery]) -> dict[str, Any]:
-    """Add the batteries on cables one after the other; what the home shows of each once it agrees with what they sent."""
+async def add_all(progress: Progress, api: Api, batteries: Sequence[Battery]) -> dict[str, Battery]:
+    """Add the batteries on cables one after the other; by config entry."""
     entries: dict[str, Battery] = {}
     with progress.phase("flow", f"Adding {len(batteries)} simulated batteries"):
         for battery in batteries:
             progress.say(f" {battery.name} at {battery.port.path.relative_to(ROOT)}")
             entries[await add_battery(api, battery, progress.say)] = battery
-    with progress.phase("values", "Waiting until the entities hold what the packs sent"):
-        return await wait_for_values(api, entries)
+    return entries
 
 
 async def _both[OneT, OtherT](
@@ -164,36 +179,72 @@ async def _both[OneT, OtherT](
     return results[0].result(), results[1].result()
 
 
-async def watch(
-    arguments: argparse.Namespace, progress: Progress, home: Home, api: Api, batteries: Sequence[Battery]
-) -> dict[str, Any]:
-    """Run a home with these batteries until told to stop, or once; what it shows of each."""
-    with progress.phase("home", f"Making a home in {home.directory.relative_to(ROOT)}"):
-        await home.prepare([ROOT / "custom_components" / DOMAIN, COMPONENT], set_up=[COMPONENT.name])
-    async with home.running() as process:
+@asynccontextmanager
+async def started(
+    progress: Progress, home: Home, api: Api, *, again: bool = False
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A home that has started and let us in; stopped at the end if it did not end by itself."""
+    async with home.running(again=again) as process:
         try:
-            with progress.phase("start", f"Starting Home Assistant, log in {home.log.relative_to(ROOT)}"):
+            with progress.phase(
+                "restart" if again else "start",
+                f"Starting Home Assistant{' again' if again else ''}, log in {home.log.relative_to(ROOT)}",
+            ):
                 await wait_until_up(api, process, home)
-            walk = Walk(api, lambda text: progress.say(f"  Bluetooth: {text}"))
-            if arguments.once:
-                # beside the others: most of it is waiting, and it is all done long before they are
-                shown, radio = await _both(add_and_compare(progress, api, batteries), walk.all())
-                shown["Voltgo pack over Bluetooth"] = radio
-            else:
-                shown = await add_and_compare(progress, api, batteries)
-                await walk.discovered()
-                progress.say("Not added: a pack in Bluetooth range, which waits among the discovered devices")
-                progress.say(
-                    f"Ready: {home.url}/config/integrations/integration/lfp_battery, user {USER}, password {PASSWORD}. "
-                    "Ctrl-C stops everything."
-                )
-                await process.wait()
-                raise HomeError(f"Home Assistant ended by itself, code {process.returncode}:\n{home.last_words()}")
+            yield process
         finally:
-            progress.say("Stopping Home Assistant")
+            if process.returncode is None:
+                progress.say("Stopping Home Assistant")
             begun = time.monotonic()
     progress.seconds["stop"] = round(time.monotonic() - begun, 1)
-    return shown
+
+
+async def wait_until_restarted(process: asyncio.subprocess.Process, home: Home) -> None:
+    """Return when Home Assistant has ended to be started again; raises HomeError when it ended for good."""
+    await process.wait()
+    if process.returncode != RESTART_EXIT_CODE:
+        raise HomeError(f"Home Assistant ended by itself, code {process.returncode}:\n{home.last_words()}")
+
+
+async def once(progress: Progress, home: Home, api: Api, batteries: Sequence[Battery]) -> dict[str, Any]:
+    """Go the whole way, restart in the middle as a person can, and end; what the home shows of each battery."""
+    totals = Totals()
+    async with started(progress, home, api) as process:
+        walk = Walk(api, lambda text: progress.say(f"  Bluetooth: {text}"))
+        # beside the others: most of it is waiting, and it is all done long before they are
+        entries, radio = await _both(add_all(progress, api, batteries), walk.all())
+        with progress.phase("values", "Waiting until the entities hold what the packs sent"):
+            await wait_for_values(api, entries, totals)
+        progress.say("Restarting Home Assistant by its own action")
+        with suppress(aiohttp.ClientError):  # it may be gone before it has answered
+            await api.call("POST", "/api/services/homeassistant/restart", {})
+        async with at_most(START_TIMEOUT, lambda: "Home Assistant did not end to be restarted"):
+            await wait_until_restarted(process, home)
+    async with started(progress, home, api, again=True):
+        with progress.phase("values_again", "Waiting until the entities hold it again, and no total is less"):
+            shown = await wait_for_values(api, entries, totals, restarted=True)
+    return {**shown, "Voltgo pack over Bluetooth": radio}
+
+
+async def stay(progress: Progress, home: Home, api: Api, batteries: Sequence[Battery]) -> NoReturn:
+    """Run the home until told to stop, over every restart that a person asks it for; the packs go on meanwhile."""
+    desk, again = Desk(batteries), False
+    while True:
+        async with started(progress, home, api, again=again) as process:
+            if not again:
+                entries = await add_all(progress, api, batteries)
+                with progress.phase("values", "Waiting until the entities hold what the packs sent"):
+                    await wait_for_values(api, entries, Totals())
+                await Walk(api, lambda text: progress.say(f"  Bluetooth: {text}")).discovered()
+                progress.say("Not added: a pack in Bluetooth range, which waits among the discovered devices")
+            progress.say(
+                f"Ready: {home.url}/config/integrations/integration/lfp_battery, user {USER}, password {PASSWORD}. "
+                "Ctrl-C stops everything."
+            )
+            with desk.open(STDIN, progress.say):
+                await wait_until_restarted(process, home)
+        progress.say("Home Assistant ended to be restarted; the packs go on")
+        again = True
 
 
 async def run(arguments: argparse.Namespace, progress: Progress) -> None:
@@ -201,11 +252,17 @@ async def run(arguments: argparse.Namespace, progress: Progress) -> None:
     home = Home(directory=DEMO / "config", port=arguments.port)
     with simulated_batteries() as batteries:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
-            shown = await watch(arguments, progress, home, Api(session, home), batteries)
+            with progress.phase("home", f"Making a home in {home.directory.relative_to(ROOT)}"):
+                await home.prepare([ROOT / "custom_components" / DOMAIN, COMPONENT], set_up=[COMPONENT.name])
+            api = Api(session, home)
+            if not arguments.once:
+                await stay(progress, home, api, batteries)
+            shown = await once(progress, home, api, batteries)
     complaints = home.complaints()
     print(json.dumps({"seconds": progress.seconds, "batteries": shown, "log": complaints}, indent=2))
     if ours := [line for line in complaints if DOMAIN in line and not any(text in line for text in LOGGED)]:
         raise HomeError("\n".join(["the log is not clean:", *ours]))
+    progress.say("Done: the entities held what the packs sent, before and after a restart")
 
 
 async def run_until_told(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """The batteries of the demo: what they are, what speaks for them, and how a person sets each of them up."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +20,7 @@ from tests.simulator.console import ConsoleSpeaker
 from tests.simulator.ledger import Ledger
 from tests.simulator.modbus import ModbusSpeaker
 from tests.simulator.modbus_growatt import Dialect, GrowattMap
-from tests.simulator.pack import PackSpec
+from tests.simulator.pack import PackSpec, SimPack
 from tests.simulator.pty_line import PtyLine
 from tests.simulator.pylon import PylonSpeaker
 
@@ -88,14 +88,17 @@ def _bank(clock: Clock, count: int, spec: PackSpec, first: int) -> SimBank:
 def make_batteries(clock: Clock, directory: Path) -> list[Battery]:
     """Connect them all; their ports are made in `directory` when they are started."""
     pylon = _bank(clock, 4, PackSpec(soc=62.0), first=2)
+    # an older one, so that they do not count alike in the state of charge of their bank
+    pylon.add(5, SimPack(replace(pylon.packs[5].spec, soc=52.0, soh=84.0)))
     pylon_speaker = PylonSpeaker(pylon, "c")
+    # nearly full: ten minutes later there is a last full charge to look at
     pytes = _bank(
-        clock, 3, PackSpec(soc=71.0, manufacturer="PYTES", model="E-BOX-48100V-D", serial="SIMPYTES00000001"), first=1
+        clock, 3, PackSpec(soc=98.0, manufacturer="PYTES", model="E-BOX-48100V-D", serial="SIMPYTES00000001"), first=1
     )
     pytes_speaker = ConsoleSpeaker(pytes)
-    wall = _bank(clock, 3, PackSpec(soc=48.0, capacity=314.0), first=1)
+    wall = _bank(clock, 3, PackSpec(soc=48.0, capacity=314.0, serial="SIMML31400100001"), first=1)
     wall_speaker = ModbusSpeaker(wall, GrowattMap(Dialect.ZT))
-    voltgo = _bank(clock, 2, PackSpec(soc=55.0), first=1)
+    voltgo = _bank(clock, 2, PackSpec(soc=55.0, serial="SIMVOLTG00100001"), first=1)
     voltgo_speaker = make_speaker("victron", voltgo)
     bus = SimBus(voltgo_speaker, usual_inverter("victron"), clock=clock)
     return [

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from homeassistant.helpers.device_registry import CONNECTION_BLUETOOTH
 
-from .demo_values import ALWAYS, ATTRIBUTE_OF, EXPECTED, agrees, expected_of
+from .demo_values import ALWAYS, ATTRIBUTE_OF, EXPECTED, TOTALS, agrees, expected_of
 from .home import Api
 
 
@@ -36,7 +36,9 @@ async def shown_by_unit(api: Api, entries: Sequence[str]) -> dict[str, dict[str,
         unit = units.get(entity["device_id"])
         if entity["config_entry_id"] not in shown or unit is None or (state := states.get(entity["entity_id"])) is None:
             continue
-        key = max((key for key in EXPECTED if entity["unique_id"].endswith(f"_{key}")), key=len, default=None)
+        key = max(
+            (key for key in (*EXPECTED, *TOTALS) if entity["unique_id"].endswith(f"_{key}")), key=len, default=None
+        )
         shown[entity["config_entry_id"]].setdefault(unit, {})[key or entity["entity_id"]] = state
     return shown
 

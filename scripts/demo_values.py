@@ -49,6 +49,8 @@ EXPECTED: Mapping[str, Expectation] = {
 
 # What every battery must be seen to show, whatever it speaks
 ALWAYS = frozenset({"voltage", "current", "power", "soc"})
+# Counted by the home, and held against nothing that was sent
+TOTALS = frozenset({"energy_charged", "energy_discharged"})
 # Entities whose attribute is compared as well, by what it is compared with
 ATTRIBUTE_OF = {"cell_voltages": "cell_voltage_spread"}
 

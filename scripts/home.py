@@ -49,6 +49,13 @@ recorder:
     homeassistant.components.camera.img_util: fatal
 """
 
+# What a new home has beside that: the editors write here, and what they wrote exists only with these lines.
+_EDITED = {
+    "automation": ("automations.yaml", "[]\n"),
+    "script": ("scripts.yaml", ""),
+    "scene": ("scenes.yaml", ""),
+}
+
 # Of every custom integration, and of a start for which scripts/setup has installed all there is to install.
 _SAID_ALWAYS = ("has not been tested by Home Assistant", "Skipping pip installation of required modules")
 
@@ -101,6 +108,7 @@ class Home:
         `set_up`: domains of integrations that are set up at once, because they have no dialog.
         """
         self.lay_out(components, set_up=set_up, recorder="  commit_interval: 1\n")
+        self.let_edit()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "homeassistant", "--script", "auth"),
             *("--config", self.directory, "add", USER, PASSWORD),
@@ -137,6 +145,13 @@ class Home:
             },
         )
 
+    def let_edit(self) -> None:
+        """Give the home of `lay_out` the files in which a person's automations, scripts and scenes are kept."""
+        with (self.directory / "configuration.yaml").open("a", encoding="utf-8") as configuration:
+            for domain, (name, content) in _EDITED.items():
+                configuration.write(f"{domain}: !include {name}\n")
+                (self.directory / name).write_text(content, encoding="utf-8")
+
     def store(self, key: str, version: int, minor_version: int, data: Mapping[str, Any]) -> None:
         """Write a file of Home Assistant's storage, before it runs."""
         path = self.directory / ".storage" / key
@@ -145,9 +160,9 @@ class Home:
         path.write_text(json.dumps(content), encoding="utf-8")
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Home Assistant while it runs; stopped in order at the end, whatever happens."""
-        with self.log.open("wb") as log:
+    async def running(self, *, again: bool = False) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Home Assistant while it runs; stopped in order at the end, whatever happens. `again`: its log goes on."""
+        with self.log.open("ab" if again else "wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "homeassistant", "--config", self.directory, "--log-no-color", "--skip-pip"),
                 stdin=asyncio.subprocess.DEVNULL,
