@@ -35,14 +35,16 @@ class _Mark:
 
     def leads_to(self, value: float, pace: Pace) -> bool:
         """Whether so much can have flowed since."""
-        if self.when is None:
-            return False
-        most = pace.most_power * (pace.when - self.when) / JOULES_PER_KWH
+        most = pace.most_power * self.age(pace.when) / JOULES_PER_KWH
         return 0 <= value - self.value <= most + _COARSEST
+
+    def age(self, now: float) -> float:
+        """Seconds since then, as far as anybody knows."""
+        return 0.0 if self.when is None else now - self.when
 
     def as_mapping(self, monotonic: float) -> dict[str, Any]:
         """See `EnergyAccount`."""
-        age = None if self.when is None else monotonic - self.when
+        age = None if self.when is None else self.age(monotonic)
         return {"counter": self.value, "counter_age": age, "counter_total": self.total, "readings": self.readings}
 
     @classmethod
@@ -111,11 +113,11 @@ class Direction:
     def _confirmed(self, base: _Mark, here: _Mark, pace: Pace) -> _Mark | None:
         """Where the counter goes on from, if that is no wrong answer."""
         doubted = self._doubted
-        if doubted is None or doubted.when is None or not doubted.leads_to(here.value, pace):
+        if doubted is None or not doubted.leads_to(here.value, pace):
             self._doubted = here
             return None
         self._doubted = replace(doubted, readings=doubted.readings + 1)
-        stays = self._doubted.readings >= _STAYS or pace.when - doubted.when > pace.longest_gap
+        stays = self._doubted.readings >= _STAYS or doubted.age(pace.when) > pace.longest_gap
         little = 0 < base.value - doubted.value <= min(_COARSEST, _OUT_OF_ORDER * base.value)
         return None if little and not stays else doubted
 
