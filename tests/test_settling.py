@@ -50,28 +50,60 @@ def test_where_nobody_is_asked_a_master_is_given_the_time_it_takes() -> None:
     """Which is not known before it came round: then a round is said to take no time."""
     found = _woken(came=1)
     for now in (10, 20, 30, 60):
-        found.round_over(now, 0, missing={3}, silent={3})
+        found.round_over(now, 0, missing={3}, silent=None)
         assert not _is(found, "settled")
     found.came(65)
-    found.round_over(70, 60, missing={3}, silent={3})
-    found.round_over(80, 60, missing={3}, silent={3})
+    found.round_over(70, 60, missing={3}, silent=None)
+    found.round_over(80, 60, missing={3}, silent=None)
     assert not _is(found, "settled")
-    found.round_over(125, 60, missing={3}, silent={3})
+    found.round_over(125, 60, missing={3}, silent=None)
     assert _is(found, "settled")
+
+
+def test_a_master_that_asks_one_pack_often_may_ask_the_others_once_a_minute() -> None:
+    """Its round is as long as that of the pack that was heard; and on a bus nobody says who is missing."""
+    found = _woken(came=1)
+    for now in (5, 15, 55):
+        found.round_over(now, 5, missing={3}, silent=None)
+        assert not _is(found, "settled")
+    found.round_over(60, 5, missing={3}, silent=None)
+    assert _is(found, "settled")
+
+
+def test_where_no_round_ends_each_pack_is_asked_by_itself() -> None:
+    """Known when all that are missing were asked, and not before."""
+    found = _woken(came=1)
+    found.asked_in_vain(3, {3, 4})
+    assert not _is(found, "settled")
+    found.asked_in_vain(4, {3, 4})
+    assert _is(found, "settled")
+
+
+def test_a_charge_does_not_stand_for_ever_while_packs_come_and_go() -> None:
+    """Three rounds, and half a minute at least, from when the first one went."""
+    found = _woken(came=3)
+    found.all_heard()
+    for now in (10, 20, 30, 40):
+        found.went(now)
+        assert found.losing(now, 5) is (now < 40)
+        found.round_over(now + 5, 5, missing={4}, silent={4})
+    assert found.losing(40, 20)
+    found.all_heard()
+    assert not found.losing(41, 5)
 
 
 def test_more_packs_may_go_as_long_as_one_went_in_the_last_round() -> None:
     """Of a bank that is not known nothing can be lost."""
     found = _woken(came=3)
     found.went(3)
-    assert not _is(found, "losing")
+    assert not found.losing(3, 5)
     found.all_heard()
     found.went(12)
-    assert _is(found, "losing")
+    assert found.losing(12, 5)
     found.round_over(15, 5, missing={4}, silent={4})
-    assert _is(found, "losing")
+    assert found.losing(15, 5)
     found.round_over(25, 5, missing={4}, silent={4})
-    assert not _is(found, "losing")
+    assert not found.losing(25, 5)
     assert _is(found, "settled")
 
 

@@ -94,6 +94,9 @@ class LfpPackCoordinator(LfpCoordinator[PackState]):
         if self.data.received is None and on_can(self.config_entry.data):
             return  # never heard on this bus: nobody can be asked, and there is nothing to tell
         await self.client.read(self.address)
+        if not self.online and not self.settings.observe and not on_can(self.config_entry.data):
+            self.bank.over.asked_in_vain(self.address)
+            self.bank.async_renew()
 
 
 class LfpBankCoordinator(LfpCoordinator[BankState]):

@@ -241,8 +241,9 @@ class LfpLink:
 
     def _taken_in(self, round_over: CycleReport | None) -> None:
         """See to what goes by the bank as a whole: once a round, or after each answer where nobody asks by itself."""
-        self.bank.over.settle(round_over)
-        self.bank.async_begin_energy(round_finished=round_over is not None)
+        self.bank.over.settle(round_over, listens=self._listens)
+        # without rounds it is enough that it is known who answers
+        self.bank.async_begin_energy(round_finished=round_over is not None or self.bank.over.known)
         self.bank.async_renew()
         self._save()
         if self._heard:

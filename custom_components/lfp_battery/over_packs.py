@@ -87,7 +87,9 @@ class OverPacks[PackT: Pack]:
         members = self.members if self.known else ()
         figures = bank.figures(members, own, own_fields)
         # packs that fall asleep go one by one: what the last of them holds is not what the bank holds
-        self.figures = bank.keeping_charge(figures, self.figures) if self._settling.losing else figures
+        cycle = max((pack.cycle_seconds for pack in self.packs.values()), default=0.0)
+        losing = self._settling.losing(self._clock.monotonic(), cycle)
+        self.figures = bank.keeping_charge(figures, self.figures) if losing else figures
         answers = sum(pack.revision for pack in self.packs.values())
         if not members or answers == self._answers:
             return None
@@ -116,14 +118,25 @@ class OverPacks[PackT: Pack]:
         """The link went away or came back: nobody was heard on it so far."""
         self._settling.upset()
 
-    def settle(self, round_over: CycleReport | None = None) -> None:
-        """See whether it is known by now which packs answer: when a round is over, or at any time when all do."""
-        missing = {address for address, pack in self.packs.items() if not pack.online} - self.unasked
+    @property
+    def _missing(self) -> set[int]:
+        return {address for address, pack in self.packs.items() if not pack.online} - self.unasked
+
+    def settle(self, round_over: CycleReport | None = None, *, listens: bool = False) -> None:
+        """See whether it is known by now which packs answer: when a round is over, or at any time when all do.
+
+        `listens`: nobody is asked.
+        """
+        missing = self._missing
         if round_over is not None:
-            now, silent = self._clock.monotonic(), missing & round_over.silent
+            now, silent = self._clock.monotonic(), None if listens else missing & round_over.silent
             self._settling.round_over(now, round_over.seconds, missing=missing, silent=silent)
         if not missing:
             self._settling.all_heard()
+
+    def asked_in_vain(self, address: int) -> None:
+        """A pack was asked by itself and did not answer."""
+        self._settling.asked_in_vain(address, self._missing)
 
     def all_asked(self) -> None:
         """Every pack has just been asked whether it is there."""
