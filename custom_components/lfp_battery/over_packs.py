@@ -25,12 +25,10 @@ class Pack(Protocol):
     @property
     def online(self) -> bool:
         """Whether it answers."""
-        raise NotImplementedError
 
     @property
     def current(self) -> bool:
         """Whether it was heard lately."""
-        raise NotImplementedError
 
 
 class OverPacks[PackT: Pack]:
